@@ -1,0 +1,99 @@
+#include "common/base/bytes.h"
+
+#include <errno.h>
+
+size_t put_varint(uint8_t *p, uint64_t v)
+{
+	size_t n = 0;
+
+	for (; v >= 128; v >>= 7)
+		p[n++] = (uint8_t)(v | 128);
+	p[n++] = (uint8_t)v;
+	return n;
+}
+
+const uint8_t *read_bytes(struct reader *r, size_t len)
+{
+	if (r->bad || reader_left(r) < len) {
+		r->bad = true;
+		return NULL;
+	}
+	const uint8_t *p = r->p;
+	r->p += len;
+	return p;
+}
+
+uint8_t read_u8(struct reader *r)
+{
+	const uint8_t *p = read_bytes(r, 1);
+	return p ? *p : 0;
+}
+
+uint16_t read_le16(struct reader *r)
+{
+	const uint8_t *p = read_bytes(r, 2);
+	return p ? get_le16(p) : 0;
+}
+
+uint32_t read_le32(struct reader *r)
+{
+	const uint8_t *p = read_bytes(r, 4);
+	return p ? get_le32(p) : 0;
+}
+
+uint64_t read_le64(struct reader *r)
+{
+	const uint8_t *p = read_bytes(r, 8);
+	return p ? get_le64(p) : 0;
+}
+
+uint64_t read_varint(struct reader *r)
+{
+	uint64_t v = 0;
+
+	for (unsigned shift = 0; shift < 64; shift += 7) {
+		uint8_t b = read_u8(r);
+		if (shift == 63 && b > 1)
+			break;
+		v |= (uint64_t)(b & 127) << shift;
+		if (!(b & 128)) {
+			if (shift && !b) /* not the shortest form: two encodings of one number are one too many */
+				break;
+			return r->bad ? 0 : v;
+		}
+	}
+	r->bad = true;
+	return 0;
+}
+
+void hex_encode(const uint8_t *bytes, size_t len, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < len; i++) {
+		out[2 * i] = digits[bytes[i] >> 4];
+		out[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	out[2 * len] = 0;
+}
+
+static int nibble(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int hex_decode(const char *hex, uint8_t *ret, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		int high = nibble(hex[2 * i]);
+		int low = high < 0 ? -1 : nibble(hex[2 * i + 1]);
+		if (low < 0)
+			return -EINVAL;
+		ret[i] = (uint8_t)(high << 4 | low);
+	}
+	return hex[2 * len] ? -EINVAL : 0;
+}

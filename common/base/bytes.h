@@ -1,0 +1,81 @@
+/*
+ * bytes - little-endian integers in files and on the wire, varints, hexadecimal, and a bounds-checked reader.
+ */
+#ifndef COMMON_BASE_BYTES_H
+#define COMMON_BASE_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/attr.h"
+
+static inline void put_le16(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)v;
+	p[1] = (uint8_t)(v >> 8);
+}
+
+static inline void put_le32(uint8_t *p, uint32_t v)
+{
+	put_le16(p, (uint16_t)v);
+	put_le16(p + 2, (uint16_t)(v >> 16));
+}
+
+static inline void put_le64(uint8_t *p, uint64_t v)
+{
+	put_le32(p, (uint32_t)v);
+	put_le32(p + 4, (uint32_t)(v >> 32));
+}
+
+static inline uint16_t get_le16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] | (uint16_t)(p[1] << 8));
+}
+
+static inline uint32_t get_le32(const uint8_t *p)
+{
+	return (uint32_t)get_le16(p) | (uint32_t)get_le16(p + 2) << 16;
+}
+
+static inline uint64_t get_le64(const uint8_t *p)
+{
+	return (uint64_t)get_le32(p) | (uint64_t)get_le32(p + 4) << 32;
+}
+
+#define VARINT_MAX 10 /* bytes of the longest varint (LEB128 of 64 bits) */
+
+/* Writes @v as LEB128; returns the bytes used, at most VARINT_MAX. */
+size_t put_varint(uint8_t *p, uint64_t v);
+
+/* A reader over bytes nobody vouches for. After any failure `bad` stays set and all reads answer 0 or NULL, so a
+ * decoder may check once at the end of a record. */
+struct reader {
+	const uint8_t *p, *end;
+	bool bad;
+};
+
+static inline struct reader reader_over(const void *p, size_t len)
+{
+	return (struct reader){.p = p, .end = (const uint8_t *)p + len};
+}
+
+static inline size_t reader_left(const struct reader *r)
+{
+	return (size_t)(r->end - r->p);
+}
+
+uint8_t read_u8(struct reader *r);
+uint16_t read_le16(struct reader *r);
+uint32_t read_le32(struct reader *r);
+uint64_t read_le64(struct reader *r);
+uint64_t read_varint(struct reader *r);	 /* over-long or over 64 bits is bad */
+const uint8_t *read_bytes(struct reader *r, size_t len); /* borrowed from the input; NULL when bad */
+
+/* Lower-case hexadecimal of @len bytes into @out, which holds 2 * len + 1. */
+void hex_encode(const uint8_t *bytes, size_t len, char *out);
+
+/* Decodes exactly 2 * @len digits of @hex. 0 or -EINVAL. */
+MUST_CHECK int hex_decode(const char *hex, uint8_t *ret, size_t len);
+
+#endif
