@@ -45,7 +45,7 @@ $(LIBEXEC)/larder-operator: $(B)/operator-shim/main.o $(B)/operator-shim.a $(B)/
 $(B)/bench/larder-origin: $(B)/bench/origin/main.o $(B)/bench.a $(B)/common.a
 	$(call link)
 # The one privileged program is static and knows only libc (and so has no sanitizer).
-$(LIBEXEC)/larder-mounter: $(B)/csi-driver/mounter/main.o $(B)/csi-driver.a
+$(LIBEXEC)/larder-mounter: $(B)/csi-driver/mounter/main.o $(B)/csi-driver.a $(B)/common.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) $(filter-out -pie,$(BASE_LDFLAGS)) $(if $(SANITIZE),,-static-pie) -o $@ $(filter %.o %.a,$^)
