@@ -1,22 +1,11 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/fuse_kernel.h"
 #include "csi-driver/mounter/state.h"
-
-/* What the uapi header of an older distribution lacks; the values are the kernel's. */
-#ifndef FUSE_DEV_IOC_BACKING_OPEN
-struct fuse_backing_map {
-	int32_t fd;
-	uint32_t flags;
-	uint64_t padding;
-};
-#define FUSE_DEV_IOC_BACKING_OPEN  _IOW(FUSE_DEV_IOC_MAGIC, 1, struct fuse_backing_map)
-#define FUSE_DEV_IOC_BACKING_CLOSE _IOW(FUSE_DEV_IOC_MAGIC, 2, uint32_t)
-#endif
 
 #define FLAGS_ALL   ((uint32_t)MOUNTER_RW | MOUNTER_NOEXEC | MOUNTER_LAZY | MOUNTER_TIER_DRAM)
 #define BACKINGS_MAX 400000u /* ids of one session */

@@ -1,0 +1,143 @@
+/*
+ * session_impl - what the files of the session share: session.c (life, threads), tree_ops.c (lookup, getattr, readdir),
+ * file_ops.c (open, read, release), switch.c (change of version), notify.c (messages to the kernel). Private to fuse/.
+ */
+#ifndef CACHE_NODE_FUSE_SESSION_IMPL_H
+#define CACHE_NODE_FUSE_SESSION_IMPL_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cache-node/fuse/nodes.h"
+#include "cache-node/fuse/session.h"
+#include "cache-node/fuse/shm.h"
+#include "common/base/list.h"
+
+#define SESSION_TIMEOUT_S   3600.0 /* of attributes and names: changes are pushed */
+#define SESSION_THREADS_MAX 16
+#define SESSION_OPEN_BUCKETS 1024
+
+/* File handle numbers: kind in the low two bits. Files: a counter above; directories: version place and ordinal. */
+enum handle_kind { HANDLE_CACHED = 0, HANDLE_PASSTHROUGH = 1, HANDLE_DIR = 2 };
+
+/* A file that is open, in this process: found again by its node id; made anew by the first use after a restart. */
+struct open_file {
+	struct list link; /* in opens.buckets */
+	uint64_t node_id;
+	struct cache_object *object; /* NULL: an empty file */
+	uint64_t size;
+	uint32_t refs; /* users at this moment, and one while the node has opens */
+	bool resident; /* holds that one */
+};
+
+/* A READ on its way; one a slot, so none is allocated while serving. */
+struct read_op {
+	struct cache_read read;
+	struct session *session;
+	struct open_file *file;
+	fuse_req_t req;
+	uint32_t slot;
+	_Atomic uint32_t refs; /* the read, and an interrupt being handled */
+	_Atomic bool done;
+	struct list cancel_link; /* in notify.cancels */
+	bool cancel_queued;	 /* guarded by notify.lock */
+};
+
+/* Something to tell the kernel, or a read to cancel, off the request threads. */
+struct notice {
+	struct list link;
+	uint64_t node_id; /* parent for an entry */
+	bool entry;
+	char name[256];
+	size_t name_len;
+};
+
+struct session {
+	struct shm shm;
+	struct nodes *nodes;
+	struct session_view view;
+	struct mounter_client *mounter; /* borrowed */
+	struct fuse_session *fuse;
+	int dev_fd;
+	bool passthrough; /* until the kernel says no */
+
+	pthread_rwlock_t tree; /* guards manifests, and versions and current of the memory */
+	struct manifest *manifests[SHM_VERSIONS_MAX];
+
+	struct {
+		pthread_mutex_t lock; /* guards all here, and modes of nodes while one is opened or released */
+		struct list buckets[SESSION_OPEN_BUCKETS];
+	} opens;
+
+	struct {
+		pthread_mutex_t lock;
+		pthread_cond_t more;
+		struct list notices, cancels;
+		bool stop;
+		pthread_t thread;
+		bool started;
+	} notify;
+
+	struct {
+		pthread_mutex_t lock; /* guards free */
+		pthread_cond_t more;
+		uint32_t free[SHM_SLOTS], count;
+	} slots;
+	struct read_op *read_ops; /* one a slot */
+
+	pthread_t threads[SESSION_THREADS_MAX];
+	uint32_t thread_count;
+	_Atomic uint32_t running;
+	_Atomic bool ended;
+	uint32_t recovered, recovered_reads;
+	_Atomic uint64_t requests, reads, opened_passthrough, opened_cached, errors;
+};
+
+/* ---- session.c ---- */
+
+/* The slot of the request that this thread is answering; taken over by whoever answers later. */
+uint32_t session_take_slot(void);
+struct shm_slot *session_current_slot(struct session *s);
+void session_free_slot(struct session *s, uint32_t slot);
+
+static inline struct session *session_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* Answers with an errno made from a negative code, and counts it. */
+void session_reply_error(struct session *s, fuse_req_t req, int code);
+
+/* ---- tree_ops.c ---- */
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t count);
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_readlink(fuse_req_t req, fuse_ino_t id);
+void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
+void op_releasedir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_statfs(fuse_req_t req, fuse_ino_t id);
+
+/* The manifest entry of a node; session.tree is held. 0, -ESTALE, -EIO... */
+MUST_CHECK int session_entry(struct session *s, const struct shm_node *node, struct manifest_found *ret);
+
+/* ---- file_ops.c ---- */
+void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void read_op_unref(struct read_op *op);
+int opens_init(struct session *s);
+void opens_done(struct session *s);
+
+/* ---- notify.c ---- */
+MUST_CHECK int notify_start(struct session *s);
+void notify_stop(struct session *s);
+void notify_entry(struct session *s, uint64_t parent, const char *name, size_t len);
+void notify_inode(struct session *s, uint64_t node_id);
+void notify_cancel(struct session *s, struct read_op *op); /* takes a reference of @op */
+
+#endif

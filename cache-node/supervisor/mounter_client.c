@@ -1,0 +1,268 @@
+#include "cache-node/supervisor/mounter_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/fd.h"
+#include "common/base/mem.h"
+
+struct mounter_client {
+	char *socket;
+	pthread_mutex_t lock; /* guards all below */
+	int fd;		      /* -1: not connected */
+	uint64_t sequence;
+	struct mounter_request request;
+	struct mounter_reply reply;
+};
+
+int mounter_client_new(const char *socket_path, struct mounter_client **ret)
+{
+	struct mounter_client *c = mem_calloc(1, sizeof *c);
+
+	if (!c)
+		return -ENOMEM;
+	c->socket = mem_strdup(socket_path);
+	if (!c->socket) {
+		(void)mem_free(c);
+		return -ENOMEM;
+	}
+	c->fd = -1;
+	(void)pthread_mutex_init(&c->lock, NULL); /* cannot fail with default attributes on Linux */
+	*ret = c;
+	return 0;
+}
+
+struct mounter_client *mounter_client_free(struct mounter_client *c)
+{
+	if (!c)
+		return NULL;
+	(void)fd_close(c->fd);
+	(void)pthread_mutex_destroy(&c->lock);
+	(void)mem_free(c->socket);
+	return mem_free(c);
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof address.sun_path)
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	CLEANUP(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+		return -errno;
+	return fd_take(&fd);
+}
+
+/* Waits for the reply of this request; an older one, of a call that timed out, is thrown away. */
+static int receive(struct mounter_client *c, int fds[FD_PASS_MAX], size_t *ret_count)
+{
+	int64_t deadline = clock_mono_ns() + MOUNTER_CLIENT_TIMEOUT_MS * NS_PER_MS;
+
+	for (;;) {
+		int64_t left_ms = (deadline - clock_mono_ns()) / NS_PER_MS;
+		struct pollfd p = {.fd = c->fd, .events = POLLIN};
+		int n = left_ms > 0 ? poll(&p, 1, (int)left_ms) : 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ETIMEDOUT;
+		ssize_t len = fd_recv(c->fd, &c->reply, sizeof c->reply, fds, ret_count);
+		if (len < 0)
+			return (int)len;
+		if (len == (ssize_t)sizeof c->reply && c->reply.sequence == c->sequence)
+			return 0;
+		for (size_t i = 0; i < *ret_count; i++)
+			(void)fd_close(fds[i]);
+		*ret_count = 0;
+		if (len != (ssize_t)sizeof c->reply)
+			return -ENOTCONN;
+	}
+}
+
+static int send_request(struct mounter_client *c, int fd)
+{
+	for (int tries = 0; tries < 2; tries++) { /* the mounter may have been replaced since the last call */
+		if (c->fd < 0)
+			c->fd = connect_to(c->socket);
+		if (c->fd < 0)
+			break;
+		if (fd_send(c->fd, &c->request, sizeof c->request, &fd, fd >= 0) == 0)
+			return 0;
+		c->fd = fd_close(c->fd);
+	}
+	c->fd = -1;
+	return -ENOTCONN;
+}
+
+/* One exchange; the lock is held and c->request filled. Descriptors that came are the caller's. */
+static int exchange(struct mounter_client *c, int fd, int fds[FD_PASS_MAX], size_t *ret_count, struct err *err)
+{
+	c->request.version = MOUNTER_VERSION;
+	c->request.sequence = ++c->sequence;
+	*ret_count = 0;
+	int r = send_request(c, fd);
+	if (!r)
+		r = receive(c, fds, ret_count);
+	if (r) {
+		c->fd = fd_close(c->fd);
+		return err_set(err, r, "larder-mounter does not answer on %s: %s", c->socket, err_text(r));
+	}
+	if (c->reply.status == 0)
+		return 0;
+	for (size_t i = 0; i < *ret_count; i++)
+		(void)fd_close(fds[i]);
+	*ret_count = 0;
+	c->reply.text[sizeof c->reply.text - 1] = 0;
+	return err_set(err, c->reply.status < 0 ? c->reply.status : -EPROTO, "%s", c->reply.text);
+}
+
+/* Locks and empties the request. */
+static struct mounter_request *begin(struct mounter_client *c, enum mounter_op op, const uint8_t *session)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	memset(&c->request, 0, sizeof c->request);
+	c->request.op = op;
+	if (session)
+		memcpy(c->request.session, session, sizeof c->request.session);
+	return &c->request;
+}
+
+/* Runs the request and unlocks; @want descriptors must come back. */
+static int finish(struct mounter_client *c, int fd, int *ret_fds, size_t want, struct err *err)
+{
+	int fds[FD_PASS_MAX];
+	size_t count;
+	int r = exchange(c, fd, fds, &count, err);
+
+	if (!r && count != want) {
+		for (size_t i = 0; i < count; i++)
+			(void)fd_close(fds[i]);
+		r = err_set(err, -EPROTO, "larder-mounter sent %zu descriptors instead of %zu", count, want);
+	}
+	for (size_t i = 0; !r && i < want; i++)
+		ret_fds[i] = fds[i];
+	(void)pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+static int set_path(struct mounter_client *c, const char *path, struct err *err)
+{
+	if (strlen(path) < MOUNTER_PATH_MAX) {
+		memcpy(c->request.path, path, strlen(path) + 1);
+		return 0;
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	return err_set(err, -ENAMETOOLONG, "a path is over %d bytes", MOUNTER_PATH_MAX - 1);
+}
+
+int mounter_mount(struct mounter_client *c, const struct mounter_mount *m, int *ret_dev_fd, struct err *err)
+{
+	struct mounter_request *q = begin(c, MOUNTER_MOUNT, m->session);
+
+	q->arg = m->max_read;
+	q->arg2 = m->read_ahead_kib;
+	q->flags = m->flags;
+	int r = set_path(c, m->target, err);
+	return r ? r : finish(c, -1, ret_dev_fd, 1, err);
+}
+
+int mounter_unmount(struct mounter_client *c, const uint8_t *session, bool lazy, struct err *err)
+{
+	begin(c, MOUNTER_UNMOUNT, session)->flags = lazy ? MOUNTER_LAZY : 0;
+	return finish(c, -1, NULL, 0, err);
+}
+
+int mounter_abort(struct mounter_client *c, const uint8_t *session, struct err *err)
+{
+	(void)begin(c, MOUNTER_ABORT, session);
+	return finish(c, -1, NULL, 0, err);
+}
+
+int mounter_backing_open(struct mounter_client *c, const uint8_t *session, int fd, int32_t *ret_id, struct err *err)
+{
+	int fds[FD_PASS_MAX];
+	size_t count;
+
+	(void)begin(c, MOUNTER_BACKING_OPEN, session);
+	int r = exchange(c, fd, fds, &count, err);
+	if (!r)
+		*ret_id = (int32_t)c->reply.value;
+	(void)pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+int mounter_backing_close(struct mounter_client *c, const uint8_t *session, int32_t id, struct err *err)
+{
+	begin(c, MOUNTER_BACKING_CLOSE, session)->arg = (uint32_t)id;
+	return finish(c, -1, NULL, 0, err);
+}
+
+int mounter_tier_open(struct mounter_client *c, const char *path, uint64_t dram_bytes, int *ret_dir_fd, struct err *err)
+{
+	struct mounter_request *q = begin(c, MOUNTER_TIER_OPEN, NULL);
+
+	q->arg = dram_bytes;
+	q->flags = path ? 0 : MOUNTER_TIER_DRAM;
+	int r = path ? set_path(c, path, err) : 0;
+	return r ? r : finish(c, -1, ret_dir_fd, 1, err);
+}
+
+int mounter_root_open(struct mounter_client *c, const char *path, int *ret_dir_fd, struct err *err)
+{
+	(void)begin(c, MOUNTER_ROOT_OPEN, NULL);
+	int r = set_path(c, path, err);
+	return r ? r : finish(c, -1, ret_dir_fd, 1, err);
+}
+
+int mounter_keep(struct mounter_client *c, const uint8_t *session, int fd, struct err *err)
+{
+	(void)begin(c, MOUNTER_KEEP, session);
+	return finish(c, fd, NULL, 0, err);
+}
+
+int mounter_fetch(struct mounter_client *c, const uint8_t *session, struct mounter_kept *ret, struct err *err)
+{
+	int fds[FD_PASS_MAX];
+	size_t count;
+
+	(void)begin(c, MOUNTER_FETCH, session);
+	int r = exchange(c, -1, fds, &count, err);
+	if (!r) {
+		*ret = (struct mounter_kept){.dev_fd = -1, .memory_fd = -1};
+		c->reply.path[sizeof c->reply.path - 1] = 0;
+		memcpy(ret->target, c->reply.path, sizeof ret->target);
+		size_t next = 0;
+		if (session && next < count)
+			ret->dev_fd = fds[next++];
+		if (next < count)
+			ret->memory_fd = fds[next++];
+		for (; next < count; next++)
+			(void)fd_close(fds[next]);
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+int mounter_list(struct mounter_client *c, size_t first, uint8_t ret[MOUNTER_LIST_MAX][MOUNTER_SESSION_BYTES],
+		 size_t *ret_total, struct err *err)
+{
+	int fds[FD_PASS_MAX];
+	size_t count;
+
+	begin(c, MOUNTER_LIST, NULL)->arg = first;
+	int r = exchange(c, -1, fds, &count, err);
+	if (!r) {
+		memcpy(ret, c->reply.sessions, sizeof c->reply.sessions);
+		*ret_total = (size_t)c->reply.value;
+	}
+	(void)pthread_mutex_unlock(&c->lock);
+	return r;
+}
