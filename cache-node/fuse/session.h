@@ -35,7 +35,7 @@ struct session_view {
 	void *ctx;
 	uid_t uid;
 	gid_t gid;
-	mode_t mode; /* permission bits of files; 0: those of the entry, or 0444 */
+	mode_t mode; /* permission bits of files; x of the source is kept for those who may read */
 };
 
 struct session_config {

@@ -21,18 +21,19 @@ int session_entry(struct session *s, const struct shm_node *node, struct manifes
 
 static mode_t mode_of(const struct session *s, const struct manifest_entry *e)
 {
-	mode_t bits = s->view.mode ? s->view.mode : e->mode ? e->mode : 0444;
+	mode_t bits = s->view.mode;
+	mode_t readers = (bits & 0444) >> 2; /* as x bits */
 
 	switch (e->type) {
 	case MANIFEST_DIR:
 	case MANIFEST_UNLISTED:
-		return S_IFDIR | (bits & 0777) | (bits & 0444) >> 2; /* who may read a folder may enter it */
+		return S_IFDIR | (bits & 0777) | readers; /* who may read a folder may enter it */
 	case MANIFEST_SYMLINK:
 		return S_IFLNK | 0777;
 	case MANIFEST_FILE:
 		break;
 	}
-	return S_IFREG | (bits & 0777);
+	return S_IFREG | (bits & 0777) | (e->mode & 0111 & readers); /* a program stays one for its readers */
 }
 
 static void attributes_of(const struct session *s, const struct manifest_entry *e, uint64_t ino, struct stat *st)
