@@ -43,10 +43,29 @@ struct manifest_entry {
 	const char *target; /* SYMLINK only, else NULL */
 };
 
+/* Private to the reader: where it stands in a chunk, so that the next entry needs no search. All zero: nowhere. */
+struct manifest_cursor {
+	uint32_t offset, limit; /* of the next entry and of its block's end, in the chunk */
+	uint32_t index;		/* of the next entry in the chunk */
+	uint32_t path_len;	/* of the entry before, in its block */
+	int64_t seconds;	/* of the entry before, as the three below */
+	uint16_t mode, source;
+	uint8_t shape[3];
+};
+struct manifest_position {
+	const void *owner; /* the manifest; NULL: nowhere */
+	uint64_t next;	   /* ordinal of the next entry */
+	uint64_t dir, dir_end, dir_hash;
+	size_t dir_len; /* of the directory that manifest_next_child() lists */
+	size_t chunk;
+	struct manifest_cursor cursor;
+};
+
 /* An entry with the memory its strings point into. The reader rebuilds front-coded paths here. 16 KiB: not many on a
  * stack. */
 struct manifest_found {
 	struct manifest_entry e;
+	struct manifest_position position;
 	char path[MANIFEST_PATH_MAX + 1];
 	char key[MANIFEST_PATH_MAX + 1];
 	char target[MANIFEST_PATH_MAX + 1];
@@ -127,7 +146,8 @@ MUST_CHECK int manifest_child(struct manifest *m, uint64_t dir, const char *name
 			      struct manifest_found *ret);
 
 /* The first child of @dir whose ordinal is at least @from (start with dir + 1; then the found child's end). -ENOENT after
- * the last. Calling it in a loop decodes each entry once: the position is kept in @ret between calls. */
+ * the last. Calling it in a loop decodes each entry once: the position is kept in @ret between calls. So with a @from
+ * other than dir + 1, *ret must be as an earlier call on the same manifest left it, or have a zeroed position. */
 MUST_CHECK int manifest_next_child(struct manifest *m, uint64_t dir, uint64_t from, struct manifest_found *ret);
 
 /* The bytes of the key of a found entry in its source: its own key, or its path. Borrowed from @f. */
@@ -137,7 +157,8 @@ const char *manifest_key(const struct manifest_found *f, size_t *ret_len);
 enum manifest_change { MANIFEST_ADDED = 1, MANIFEST_REMOVED = 2, MANIFEST_CHANGED = 3 };
 struct manifest_diff {
 	/* @old is NULL for ADDED, @new for REMOVED. Directories are reported when they come, go or change type; not
-	 * because of their content or subtree range. A non-zero return ends the diff with that code. */
+	 * because of their content, mode, mtime or subtree range. A file that became a directory is REMOVED at the one
+	 * place and ADDED at the other. A non-zero return ends the diff with that code. */
 	int (*change)(void *ctx, enum manifest_change kind, const struct manifest_entry *old,
 		      const struct manifest_entry *new_);
 	void *ctx;

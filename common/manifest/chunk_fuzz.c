@@ -1,0 +1,36 @@
+/* Any bytes as a chunk: checked whole, then read at every block as after a check. */
+#include <stdlib.h>
+
+#include "common/base/mem.h"
+#include "common/manifest/chunk.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct chunk_view v;
+	struct manifest_found *f = mem_calloc(1, sizeof *f);
+
+	if (!f || chunk_view_parse(data, size, &v) != 0) {
+		(void)mem_free(f);
+		return 0;
+	}
+	(void)!chunk_check(&v, f);
+	for (uint32_t block = 0; block < v.blocks; block++) {
+		struct manifest_cursor c;
+		struct chunk_entry x;
+		struct path_key k;
+		(void)!chunk_block_key(&v, block, &k);
+		if (chunk_seek(&v, block, &c) != 0)
+			continue;
+		for (int i = 0; i < CHUNK_BLOCK_ENTRIES && chunk_next(&v, &c, f->path, &x) == 0; i++) {
+			chunk_entry_found(&x, (uint64_t)i, f);
+			size_t len;
+			if (!manifest_key(f, &len) || len > MANIFEST_PATH_MAX ||
+			    f->e.path_len > MANIFEST_PATH_MAX)
+				abort();
+		}
+	}
+	(void)mem_free(f);
+	return 0;
+}

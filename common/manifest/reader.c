@@ -1,0 +1,378 @@
+#include "common/manifest/reader.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/base/bytes.h"
+#include "common/base/mem.h"
+
+/* ---- opening ---- */
+
+static int map_root(struct manifest *m, struct err *err)
+{
+	int r = m->chunks.map(m->chunks.ctx, &m->root, &m->root_bytes, &m->root_len, err);
+	if (r != 0)
+		return r;
+	struct hash256 hash = hash256_of(m->root_bytes, m->root_len);
+	r = hash256_compare(&hash, &m->root) == 0 ? 0 : -ERR_CORRUPT;
+	if (r == 0)
+		r = root_decode(m->root_bytes, m->root_len, &m->stats, &m->list, &m->count);
+	char hex[HASH256_HEX];
+	hash256_hex(&m->root, hex);
+	return r == 0 ? 0 : err_set(err, r, "manifest root %.16s: %s", hex, err_text(r));
+}
+
+int manifest_open(const struct hash256 *root, const struct manifest_chunks *chunks, struct manifest **ret,
+		  struct err *err)
+{
+	CLEANUP(manifest_free) struct manifest *m = mem_calloc(1, sizeof *m);
+	if (!m)
+		return err_set(err, -ENOMEM, "manifest: out of memory");
+	m->root = *root;
+	m->chunks = *chunks;
+	int r = map_root(m, err);
+	if (r != 0)
+		return r;
+	m->maps = mem_calloc(m->count, sizeof *m->maps);
+	if (!m->maps)
+		return err_set(err, -ENOMEM, "manifest: out of memory");
+	*ret = TAKE(m);
+	return 0;
+}
+
+struct manifest *manifest_free(struct manifest *m)
+{
+	if (!m)
+		return NULL;
+	for (size_t i = 0; m->maps && i < m->count; i++) {
+		const uint8_t *bytes = atomic_load(&m->maps[i].bytes);
+		if (bytes)
+			m->chunks.unmap(m->chunks.ctx, bytes, m->list[i].bytes);
+	}
+	(void)mem_free(m->maps);
+	(void)mem_free(m->list);
+	if (m->root_bytes)
+		m->chunks.unmap(m->chunks.ctx, m->root_bytes, m->root_len);
+	return mem_free(m);
+}
+
+void manifest_root(const struct manifest *m, struct hash256 *ret)
+{
+	*ret = m->root;
+}
+
+void manifest_stats_get(const struct manifest *m, struct manifest_stats *ret)
+{
+	*ret = m->stats;
+}
+
+/* ---- chunks ---- */
+
+/* Whether the bytes are those that the root promised, from hash to the last entry. */
+static int verify(const struct root_chunk *c, const uint8_t *bytes, size_t len)
+{
+	struct hash256 hash;
+	struct chunk_view v;
+	struct path_key first;
+
+	if (len != c->bytes)
+		return -ERR_CORRUPT;
+	hash = hash256_of(bytes, len);
+	if (hash256_compare(&hash, &c->hash) != 0)
+		return -ERR_CORRUPT;
+	int r = chunk_view_parse(bytes, len, &v);
+	if (r == 0)
+		r = chunk_block_key(&v, 0, &first);
+	if (r != 0)
+		return r;
+	if (v.entries != c->entries || path_key_compare(&first, &c->first) != 0)
+		return -ERR_CORRUPT;
+	struct manifest_found *scratch = mem_calloc(1, sizeof *scratch);
+	if (!scratch)
+		return -ENOMEM;
+	r = chunk_check(&v, scratch);
+	(void)mem_free(scratch);
+	return r;
+}
+
+/* Two threads may map and verify the same chunk; one of the maps is kept. */
+static int map_chunk(struct manifest *m, size_t i, const uint8_t **ret)
+{
+	const uint8_t *bytes, *none = NULL;
+	size_t len;
+	int r = m->chunks.map(m->chunks.ctx, &m->list[i].hash, &bytes, &len, NULL);
+	if (r != 0)
+		return r == -ENOENT ? -EIO : r; /* ENOENT is kept for entries */
+	r = verify(&m->list[i], bytes, len);
+	if (r != 0) {
+		m->chunks.unmap(m->chunks.ctx, bytes, len);
+		return r;
+	}
+	if (!atomic_compare_exchange_strong(&m->maps[i].bytes, &none, bytes)) {
+		m->chunks.unmap(m->chunks.ctx, bytes, len);
+		bytes = none;
+	}
+	*ret = bytes;
+	return 0;
+}
+
+int reader_chunk(struct manifest *m, size_t i, struct chunk_view *ret)
+{
+	const uint8_t *bytes = atomic_load_explicit(&m->maps[i].bytes, memory_order_acquire);
+	int r = bytes ? 0 : map_chunk(m, i, &bytes);
+	return r == 0 ? chunk_view_parse(bytes, m->list[i].bytes, ret) : r;
+}
+
+/* ---- by ordinal ---- */
+
+static size_t chunk_of_ordinal(const struct manifest *m, uint64_t ordinal)
+{
+	size_t low = 0, high = m->count;
+
+	while (high - low > 1) {
+		size_t mid = low + (high - low) / 2;
+		if (m->list[mid].first_ordinal <= ordinal)
+			low = mid;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+int reader_step(struct manifest *m, struct manifest_found *f, struct chunk_entry *ret)
+{
+	struct manifest_position *p = &f->position;
+	struct chunk_view v;
+
+	if (p->next >= m->stats.entries)
+		return -ENOENT;
+	if (p->next - m->list[p->chunk].first_ordinal == m->list[p->chunk].entries) {
+		p->chunk++;
+		p->cursor = (struct manifest_cursor){0};
+	}
+	int r = reader_chunk(m, p->chunk, &v);
+	if (r == 0)
+		r = chunk_next(&v, &p->cursor, f->path, ret);
+	if (r != 0)
+		return r == -ENOENT ? -ERR_CORRUPT : r;
+	p->next++;
+	return 0;
+}
+
+int reader_seek(struct manifest *m, uint64_t ordinal, struct manifest_found *f)
+{
+	struct manifest_position *p = &f->position;
+	struct chunk_view v;
+	struct chunk_entry skipped;
+
+	p->owner = NULL; /* nowhere, until all went well */
+	p->chunk = chunk_of_ordinal(m, ordinal);
+	uint32_t index = (uint32_t)(ordinal - m->list[p->chunk].first_ordinal);
+	int r = reader_chunk(m, p->chunk, &v);
+	if (r == 0)
+		r = chunk_seek(&v, index / CHUNK_BLOCK_ENTRIES, &p->cursor);
+	for (uint32_t i = index % CHUNK_BLOCK_ENTRIES; i > 0 && r == 0; i--)
+		r = chunk_next(&v, &p->cursor, f->path, &skipped);
+	if (r != 0)
+		return r;
+	p->owner = m;
+	p->next = ordinal;
+	return 0;
+}
+
+int manifest_at(struct manifest *m, uint64_t ordinal, struct manifest_found *ret)
+{
+	struct chunk_entry x;
+
+	ret->position = (struct manifest_position){0};
+	if (ordinal >= m->stats.entries)
+		return -ENOENT;
+	int r = reader_seek(m, ordinal, ret);
+	if (r == 0)
+		r = reader_step(m, ret, &x);
+	if (r == 0)
+		chunk_entry_found(&x, ordinal, ret);
+	return r;
+}
+
+/* ---- by path ---- */
+
+/* The last chunk that begins at or before @k. */
+static size_t chunk_of_key(const struct manifest *m, const struct path_key *k)
+{
+	size_t low = 0, high = m->count;
+
+	while (high - low > 1) {
+		size_t mid = low + (high - low) / 2;
+		if (path_key_compare(&m->list[mid].first, k) <= 0)
+			low = mid;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* The last block of the chunk that begins at or before @k. */
+static int block_of_key(const struct chunk_view *v, const struct path_key *k, uint32_t *ret)
+{
+	uint32_t low = 0, high = v->blocks;
+
+	while (high - low > 1) {
+		uint32_t mid = low + (high - low) / 2;
+		struct path_key first;
+		int r = chunk_block_key(v, mid, &first);
+		if (r != 0)
+			return r;
+		if (path_key_compare(&first, k) <= 0)
+			low = mid;
+		else
+			high = mid;
+	}
+	*ret = low;
+	return 0;
+}
+
+static int find_key(struct manifest *m, const struct path_key *k, struct manifest_found *ret)
+{
+	struct manifest_position *p = &ret->position;
+	struct chunk_view v;
+	struct chunk_entry x;
+	uint32_t block = 0;
+
+	*p = (struct manifest_position){.chunk = chunk_of_key(m, k)};
+	int r = reader_chunk(m, p->chunk, &v);
+	if (r == 0)
+		r = block_of_key(&v, k, &block);
+	if (r == 0)
+		r = chunk_seek(&v, block, &p->cursor);
+	for (int i = 0; i < CHUNK_BLOCK_ENTRIES && r == 0; i++) {
+		r = chunk_next(&v, &p->cursor, ret->path, &x);
+		if (r != 0)
+			return r;
+		struct path_key now = {ret->path, x.path_len, manifest_type_is_dir(x.type)};
+		int c = path_key_compare(&now, k);
+		if (c > 0)
+			return -ENOENT;
+		if (c < 0)
+			continue;
+		uint64_t ordinal = m->list[p->chunk].first_ordinal + p->cursor.index - 1;
+		chunk_entry_found(&x, ordinal, ret);
+		p->owner = m;
+		p->next = ordinal + 1;
+		return 0;
+	}
+	return r == 0 ? -ENOENT : r;
+}
+
+int manifest_lookup(struct manifest *m, const char *path, size_t len, struct manifest_found *ret)
+{
+	if (len > MANIFEST_PATH_MAX)
+		return -ENOENT;
+	struct path_key k = {path, len, false};
+	int r = find_key(m, &k, ret);
+	if (r != -ENOENT || len == 0)
+		return r;
+	k.dir = true;
+	return find_key(m, &k, ret);
+}
+
+int manifest_child(struct manifest *m, uint64_t dir, const char *name, size_t len, struct manifest_found *ret)
+{
+	char path[MANIFEST_PATH_MAX + 1];
+	int r = manifest_at(m, dir, ret);
+	if (r != 0)
+		return r;
+	if (!manifest_type_is_dir(ret->e.type))
+		return -ENOTDIR;
+	size_t dir_len = ret->e.path_len, slash = dir_len > 0;
+	if (len == 0 || len > MANIFEST_NAME_MAX || memchr(name, '/', len) ||
+	    dir_len + slash + len > MANIFEST_PATH_MAX)
+		return -ENOENT;
+	memcpy(path, ret->path, dir_len);
+	path[dir_len] = '/';
+	memcpy(path + dir_len + slash, name, len);
+	return manifest_lookup(m, path, dir_len + slash + len, ret);
+}
+
+/* ---- listing ---- */
+
+/* Names the directory by a hash, since its path is gone once a child's stands in its place. */
+static uint64_t path_hash(const char *path, size_t len)
+{
+	static const uint8_t key[16] = "larder listing";
+	return siphash24(key, path, len);
+}
+
+static int begin_listing(struct manifest *m, uint64_t dir, struct manifest_found *f)
+{
+	int r = manifest_at(m, dir, f);
+	if (r != 0)
+		return r;
+	if (!manifest_type_is_dir(f->e.type))
+		return -ENOTDIR;
+	f->position.dir = dir;
+	f->position.dir_end = f->e.end;
+	f->position.dir_len = f->e.path_len;
+	f->position.dir_hash = path_hash(f->path, f->e.path_len);
+	return 0;
+}
+
+/* Whether x, whose path stands in f, is a direct child of the listed directory. */
+static bool is_child(const struct manifest_found *f, const struct chunk_entry *x)
+{
+	size_t dir = f->position.dir_len, name = dir ? dir + 1 : 0;
+
+	if (x->path_len <= name || (dir && f->path[dir] != '/') ||
+	    memchr(f->path + name, '/', x->path_len - name))
+		return false;
+	return x->shared > dir ||
+	       path_hash(f->path, dir) == f->position.dir_hash; /* shared: was checked before */
+}
+
+/* Goes to @from, by decoding on where it is near. */
+static int go_to(struct manifest *m, uint64_t from, struct manifest_found *f)
+{
+	struct manifest_position *p = &f->position;
+	uint64_t last_near = (p->next | (CHUNK_BLOCK_ENTRIES - 1)) + 1;
+	struct chunk_entry skipped;
+	int r = 0;
+
+	if (p->next > from || from > last_near)
+		return reader_seek(m, from, f);
+	while (r == 0 && p->next < from)
+		r = reader_step(m, f, &skipped);
+	return r;
+}
+
+int manifest_next_child(struct manifest *m, uint64_t dir, uint64_t from, struct manifest_found *ret)
+{
+	struct manifest_position *p = &ret->position;
+	struct chunk_entry x;
+	int r = 0;
+
+	if (from == dir + 1 || p->owner != m || p->dir != dir || p->dir_end <= dir)
+		r = begin_listing(m, dir, ret);
+	if (r != 0)
+		return r;
+	if (from >= p->dir_end || from >= m->stats.entries)
+		return -ENOENT;
+	if (from <= dir)
+		from = dir + 1;
+	r = go_to(m, from, ret);
+	uint64_t at = p->next;
+	if (r == 0)
+		r = reader_step(m, ret, &x);
+	if (r == 0 && !is_child(ret, &x))
+		r = -ERR_CORRUPT;
+	if (r == 0)
+		chunk_entry_found(&x, at, ret);
+	else
+		p->owner = NULL;
+	return r;
+}
+
+const char *manifest_key(const struct manifest_found *f, size_t *ret_len)
+{
+	*ret_len = f->e.key ? f->e.key_len : f->e.path_len;
+	return f->e.key ? f->e.key : f->path;
+}
