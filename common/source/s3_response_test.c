@@ -138,6 +138,8 @@ static void only_the_asked_range_of_the_asked_version_passes(void **state)
 		{206, "10", "bytes */100", "\"e\"", -ERR_CORRUPT},
 		{206, "10", "bytes 5-x/100", "\"e\"", -ERR_CORRUPT},
 		{200, "100", NULL, "\"e\"", -ERR_CORRUPT},
+		{200, "10", "bytes 5-14/100", "\"e\"", 0},
+		{200, "10", "bytes 6-15/100", "\"e\"", -ERR_CORRUPT},
 		{200, "99", NULL, "\"e\"", -ESTALE},
 	};
 	const struct validator e = s3_etag_validator("\"e\"", 3);
@@ -222,7 +224,7 @@ static void error_bodies_give_one_sentence(void **state)
 	assert_int_equal(s3_error_words(&err, -ERR_UNREACHABLE, "data (s3://b/)", "k", &r, &e),
 			 -ERR_UNREACHABLE);
 	assert_string_equal(
-		err.text, "data (s3://b/): HTTP 301 PermanentRedirect: Use ? another for k; the bucket is in "
+		err.text, "data (s3://b/): HTTP 301 PermanentRedirect for k: Use ? another; the bucket is in "
 			  "region eu-west-1; check region and endpoint (request id R1)");
 	s3_error_parse(body, 60, &e); /* cut */
 	assert_string_equal(e.code, "PermanentRedirect");

@@ -436,7 +436,8 @@ static void a_refusal_names_status_code_key_and_request_id(void **state)
 	struct source_stats stats;
 
 	fault("{\"match\": \"data/big\", \"status\": 403, \"code\": \"InvalidAccessKeyId\"}");
-	assert_fails(&r, -EACCES, "test: HTTP 403 InvalidAccessKeyId: as was asked for for data/big");
+	assert_fails(&r, -EACCES,
+		     "test: HTTP 403 InvalidAccessKeyId for data/big: as was asked for; the store");
 	assert_fails(&r, -EACCES, "(request id 00000000");
 	source_stats_get(fx.s, &stats);
 	assert_true(stats.denied >= 2);
