@@ -8,7 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-enum { CONNECTIONS_KEPT = 512, SLEEP_MAX_MS = 60000 };
+enum { CONNECTIONS_KEPT = 512, SLEEP_MAX_MS = 60000, TASKS_A_STEP = 256 };
 
 void http_task_init(struct http_task *task, void (*run)(struct http_task *task))
 {
@@ -91,6 +91,15 @@ static void run_timers(struct http_loop *loop)
 	}
 }
 
+/* Tasks may post tasks: a bound, so that transfers and timers get their turn. */
+static void run_tasks(struct http_loop *loop)
+{
+	struct http_task *task;
+
+	for (int i = 0; i < TASKS_A_STEP && (task = next_task(loop)); i++)
+		task->run(task);
+}
+
 static void run_transfers(struct http_loop *loop)
 {
 	int running, left;
@@ -128,8 +137,7 @@ static void *loop_main(void *arg)
 	for (int ms; (ms = sleep_ms(loop)) >= 0;) {
 		(void)curl_multi_poll(loop->multi, NULL, 0, ms, NULL);
 		loop->now_ns = clock_mono_ns();
-		for (struct http_task *task; (task = next_task(loop));)
-			task->run(task);
+		run_tasks(loop);
 		run_timers(loop);
 		run_transfers(loop);
 	}
