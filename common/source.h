@@ -11,8 +11,9 @@
  * Errors given to callbacks:
  *   -EACCES          401, 403 and the like, or a file this uid may not read
  *   -ESTALE          the object is gone (404) or has another validator (412, other etag, changed file)
- *   -ENOENT          stat only: there is no such object
- *   -ERR_UNREACHABLE connection, DNS, TLS, 5xx or throttling up to the deadline
+ *   -ENOENT          stat: there is no such object; list: no such bucket, or no such folder of a file source
+ *   -ERR_UNREACHABLE connection, DNS, TLS, 5xx or throttling up to the deadline; at once where trying again cannot help
+ *                    (a certificate nobody trusts, a redirect to another region)
  *   -ETIMEDOUT       the deadline passed while bytes were still coming
  *   -ECANCELED       source_op_cancel()
  *   -ERR_CORRUPT     a response that breaks the protocol (wrong length, bad XML)
@@ -55,6 +56,7 @@ struct source_config {
 	const char *label; /* names the source in errors: "imagenet source 0 (s3://corp-data/imagenet/)" */
 	struct {
 		const char *bucket, *prefix, *region, *endpoint; /* endpoint NULL: Amazon's of that region */
+		/* A prefix names a folder: without "/" at its end it gets one. region NULL: us-east-1. */
 		enum source_addressing addressing;		 /* AUTO: path style where an endpoint is given */
 	} s3;
 	struct {
@@ -121,7 +123,8 @@ struct source_list_request {
 	void *ctx;
 };
 
-/* Lists everything below a prefix. The request is copied, its strings too. 0 with *ret (never NULL), or -ENOMEM. */
+/* Lists everything below a prefix. The request is copied, its strings too. 0 with *ret (never NULL), or -ENOMEM. This
+ * and the next two set *ret before the first callback can come; once done() was called *ret is gone. */
 MUST_CHECK int source_list(struct source *s, const struct source_list_request *request, struct source_op **ret);
 
 struct source_stat_request {

@@ -64,3 +64,5 @@ FUZZ_SRCS := $(wildcard common/*/*_fuzz.c cache-node/*/*_fuzz.c csi-driver/*/*_f
 FUZZ_REPLAYS := $(FUZZ_SRCS:%.c=$(B)/%)
 $(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(B)/mk/fuzz_main.o $$(call part_of,$$@) $(B)/common.a
 	$(call link)
+# The S3 source is tested against our own origin, which the test starts.
+$(B)/common/source/s3_test: | $(B)/bench/larder-origin

@@ -6,29 +6,28 @@
 
 #include <stddef.h>
 
-#define MUST_CHECK		  __attribute__((warn_unused_result))
-#define PRINTF(fmt, args)	  __attribute__((format(printf, fmt, args)))
-#define NORETURN		  __attribute__((noreturn))
-#define UNUSED			  __attribute__((unused))
-#define LENGTH(a)		  (sizeof(a) / sizeof *(a))
-#define CONTAINER_OF(ptr, type, member) \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define MUST_CHECK                      __attribute__((warn_unused_result))
+#define PRINTF(fmt, args)               __attribute__((format(printf, fmt, args)))
+#define NORETURN                        __attribute__((noreturn))
+#define UNUSED                          __attribute__((unused))
+#define LENGTH(a)                       (sizeof(a) / sizeof *(a))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* DEFINE_CLEANUP(struct x *, x_free) makes CLEANUP(x_free) usable: `CLEANUP(x_free) struct x *p = ...;`.
  * The function takes the value and returns NULL (see style: destructors accept NULL). */
-#define DEFINE_CLEANUP(type, fn) \
+#define DEFINE_CLEANUP(type, fn)                        \
 	static inline UNUSED void cleanup_##fn(type *p) \
-	{ \
-		(void)fn(*p); \
+	{                                               \
+		(void)fn(*p);                           \
 	}
 #define CLEANUP(fn) __attribute__((cleanup(cleanup_##fn)))
 
 /* Moves a pointer out of a CLEANUP variable: the caller of TAKE owns it from here on. */
-#define TAKE(p) \
-	(__extension__({ \
+#define TAKE(p)                             \
+	(__extension__({                    \
 		__typeof__(p) taken_ = (p); \
-		(p) = NULL; \
-		taken_; \
+		(p) = NULL;                 \
+		taken_;                     \
 	}))
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))

@@ -40,7 +40,8 @@ static void crc32c_of_long_input_equals_that_of_its_parts(void **state)
 	for (size_t i = 0; i < N; i++)
 		p[i] = (uint8_t)rng_next(&r);
 	uint32_t whole = crc32c(0, p, N), parts = 0;
-	for (size_t at = 0, n; at < N; at += n) { /* short parts take the byte path, the whole takes three streams */
+	for (size_t at = 0, n; at < N;
+	     at += n) { /* short parts take the byte path, the whole takes three streams */
 		n = MIN((size_t)rng_below(&r, 500) + 1, N - at);
 		parts = crc32c(parts, p + at, n);
 	}
@@ -72,7 +73,8 @@ static void varints_round_trip_and_refuse_overlong_forms(void **state)
 		(void)read_varint(&cut);
 		assert_true(cut.bad);
 	}
-	struct reader overlong = reader_over("\x80\x00", 2), huge = reader_over("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10);
+	struct reader overlong = reader_over("\x80\x00", 2),
+		      huge = reader_over("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10);
 	(void)read_varint(&overlong);
 	assert_true(overlong.bad);
 	(void)read_varint(&huge);
@@ -142,7 +144,8 @@ static void lists_keep_order_through_splice_and_removal(void **state)
 	list_remove(&n[2]);
 	struct list *want[] = {&n[0], &n[1], &n[3]};
 	size_t i = 0;
-	list_for_each(p, &a) assert_ptr_equal(p, want[i++]);
+	list_for_each (p, &a)
+		assert_ptr_equal(p, want[i++]);
 	assert_int_equal(i, 3);
 }
 

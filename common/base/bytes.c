@@ -57,7 +57,8 @@ uint64_t read_varint(struct reader *r)
 			break;
 		v |= (uint64_t)(b & 127) << shift;
 		if (!(b & 128)) {
-			if (shift && !b) /* not the shortest form: two encodings of one number are one too many */
+			if (shift &&
+			    !b) /* not the shortest form: two encodings of one number are one too many */
 				break;
 			return r->bad ? 0 : v;
 		}

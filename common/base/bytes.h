@@ -69,7 +69,7 @@ uint8_t read_u8(struct reader *r);
 uint16_t read_le16(struct reader *r);
 uint32_t read_le32(struct reader *r);
 uint64_t read_le64(struct reader *r);
-uint64_t read_varint(struct reader *r);	 /* over-long or over 64 bits is bad */
+uint64_t read_varint(struct reader *r);                  /* over-long or over 64 bits is bad */
 const uint8_t *read_bytes(struct reader *r, size_t len); /* borrowed from the input; NULL when bad */
 
 /* Lower-case hexadecimal of @len bytes into @out, which holds 2 * len + 1. */

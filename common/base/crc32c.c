@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define POLY   0x82f63b78u /* reflected */
-#define STREAM 2048u	   /* bytes of each of the three streams of a round */
+#define STREAM 2048u       /* bytes of each of the three streams of a round */
 
 static uint32_t byte_table[256];
 static uint32_t shift_table[4][256]; /* advances a CRC over STREAM zero bytes */

@@ -14,7 +14,8 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 		return code;
 	char text[sizeof err->text];
 	va_start(args, fmt);
-	(void)vsnprintf(text, sizeof text, fmt, args); /* through a copy: an argument may be err->text itself */
+	(void)vsnprintf(text, sizeof text, fmt,
+			args); /* through a copy: an argument may be err->text itself */
 	va_end(args);
 	memcpy(err->text, text, sizeof text);
 	err->code = code;
@@ -42,7 +43,7 @@ const char *err_text(int code)
 {
 	switch (code < 0 ? -code : code) {
 #define X(name, value, text, eno, grpc, retry) \
-	case ERR_##name: \
+	case ERR_##name:                       \
 		return text;
 		ERR_TABLE(X)
 #undef X
@@ -64,7 +65,7 @@ int err_to_errno(int code)
 
 	switch (c) {
 #define X(name, value, text, eno, grpc, retry) \
-	case ERR_##name: \
+	case ERR_##name:                       \
 		return eno;
 		ERR_TABLE(X)
 #undef X
@@ -77,9 +78,10 @@ int err_to_errno(int code)
 static const struct {
 	int eno, grpc;
 } grpc_codes[] = {
-	{ECANCELED, 1}, {EINVAL, 3},	{ETIMEDOUT, 4}, {ENOENT, 5}, {EEXIST, 6}, {EACCES, 7},	   {EPERM, 7},
-	{ENOSPC, 8},	{ENOMEM, 8},	{EBUSY, 9},	{ENOTEMPTY, 9}, {EAGAIN, 10}, {ERANGE, 11}, {ENOSYS, 12},
-	{EOPNOTSUPP, 12}, {EIO, 13},	{ESHUTDOWN, 14}, {ECONNREFUSED, 14}, {EBADMSG, 15},
+	{ECANCELED, 1}, {EINVAL, 3},     {ETIMEDOUT, 4},     {ENOENT, 5},   {EEXIST, 6},
+	{EACCES, 7},    {EPERM, 7},      {ENOSPC, 8},        {ENOMEM, 8},   {EBUSY, 9},
+	{ENOTEMPTY, 9}, {EAGAIN, 10},    {ERANGE, 11},       {ENOSYS, 12},  {EOPNOTSUPP, 12},
+	{EIO, 13},      {ESHUTDOWN, 14}, {ECONNREFUSED, 14}, {EBADMSG, 15},
 };
 
 int err_to_grpc(int code)
@@ -90,7 +92,7 @@ int err_to_grpc(int code)
 		return 0;
 	switch (c) {
 #define X(name, value, text, eno, grpc, retry) \
-	case ERR_##name: \
+	case ERR_##name:                       \
 		return grpc;
 		ERR_TABLE(X)
 #undef X

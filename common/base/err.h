@@ -11,10 +11,10 @@
 #include "common/base/attr.h"
 
 /* Own codes start above 4096. name, value, text, errno shown by FUSE, gRPC code, worth a retry */
-#define ERR_TABLE(X) \
-	X(CORRUPT, 4097, "corrupt data", EIO, 15, 0) \
-	X(CONFLICT, 4098, "somebody else was first", EAGAIN, 10, 1) \
-	X(LEASE_LOST, 4099, "the lease was lost", EAGAIN, 10, 1) \
+#define ERR_TABLE(X)                                                     \
+	X(CORRUPT, 4097, "corrupt data", EIO, 15, 0)                     \
+	X(CONFLICT, 4098, "somebody else was first", EAGAIN, 10, 1)      \
+	X(LEASE_LOST, 4099, "the lease was lost", EAGAIN, 10, 1)         \
 	X(UNREACHABLE, 4100, "the source cannot be reached", EIO, 14, 1) \
 	X(UNSUPPORTED, 4101, "not in this version", EOPNOTSUPP, 12, 0)
 

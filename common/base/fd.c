@@ -157,8 +157,10 @@ ssize_t fd_recv(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *r
 		char bytes[CMSG_SPACE(FD_PASS_MAX * sizeof(int))];
 	} control;
 	struct iovec iov = {.iov_base = msg, .iov_len = len};
-	struct msghdr h = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+	struct msghdr h = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.bytes,
+			   .msg_controllen = sizeof control};
 	ssize_t n;
 
 	*ret_count = 0;

@@ -1,0 +1,408 @@
+#include "common/source/s3_list.h"
+
+#include <errno.h>
+#include <expat.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/source/s3_response.h"
+
+enum { DEPTH_MAX = 8, TEXT_MAX = 3 * SOURCE_KEY_MAX, TOKEN_MAX = 8192 };
+
+enum field { NONE, KEY, SIZE, ETAG, MODIFIED, TRUNCATED, TOKEN, ENCODING };
+
+/* An entry while the page is parsed: its key lies in the arena, which may still move. */
+struct item {
+	size_t key, key_len;
+	uint64_t size;
+	int64_t mtime_ns;
+	struct validator validator;
+	bool has_key, has_size;
+};
+
+struct s3_list {
+	XML_Parser xml;
+	const char *prefix;
+	size_t depth, bytes;
+	enum field field;
+	bool in_contents, root_seen, truncated, url_encoded;
+	char text[TEXT_MAX];
+	size_t text_len;
+	char *token;
+	struct item *items;
+	size_t count, room;
+	char *arena;
+	size_t arena_len, arena_room;
+	struct source_entry *entries;
+	int rc;
+	struct err err;
+};
+
+PRINTF(3, 4) static void fail(struct s3_list *l, int code, const char *fmt, ...)
+{
+	char words[200];
+	va_list args;
+
+	if (l->rc < 0)
+		return;
+	va_start(args, fmt);
+	(void)vsnprintf(words, sizeof words, fmt, args);
+	va_end(args);
+	l->rc = err_set(&l->err, code, "%s", words);
+	(void)XML_StopParser(l->xml, XML_FALSE);
+}
+
+static bool grow(struct s3_list *l, void **p, size_t *room, size_t want, size_t size)
+{
+	if (want <= *room)
+		return true;
+	size_t more = MAX(want, *room * 2);
+	void *q = mem_resize(*p, more, size);
+	if (!q) {
+		fail(l, -ENOMEM, "out of memory");
+		return false;
+	}
+	*p = q;
+	*room = more;
+	return true;
+}
+
+static enum field field_of(const char *name, size_t depth, bool in_contents)
+{
+	static const struct {
+		const char *name;
+		bool contents;
+		enum field field;
+	} fields[] = {
+		{"Key", true, KEY},
+		{"Size", true, SIZE},
+		{"ETag", true, ETAG},
+		{"LastModified", true, MODIFIED},
+		{"IsTruncated", false, TRUNCATED},
+		{"NextContinuationToken", false, TOKEN},
+		{"EncodingType", false, ENCODING},
+	};
+
+	for (size_t i = 0; i < LENGTH(fields); i++)
+		if (fields[i].contents == in_contents && depth == (in_contents ? 3u : 2u) &&
+		    strcmp(name, fields[i].name) == 0)
+			return fields[i].field;
+	return NONE;
+}
+
+static void start_element(void *arg, const XML_Char *name, const XML_Char **attrs)
+{
+	struct s3_list *l = arg;
+
+	(void)attrs;
+	if (++l->depth > DEPTH_MAX) {
+		fail(l, -ERR_CORRUPT, "the listing is nested too deeply");
+		return;
+	}
+	if (l->depth == 1) {
+		l->root_seen = strcmp(name, "ListBucketResult") == 0;
+		if (!l->root_seen)
+			fail(l, -ERR_CORRUPT, "the listing is a <%.40s>, not a ListBucketResult", name);
+		return;
+	}
+	if (l->depth == 2 && strcmp(name, "Contents") == 0) {
+		if (l->count >= S3_LIST_ENTRIES_MAX) {
+			fail(l, -ERR_CORRUPT, "a page of the listing has over %d entries",
+			     S3_LIST_ENTRIES_MAX);
+			return;
+		}
+		if (!grow(l, (void **)&l->items, &l->room, l->count + 1, sizeof *l->items))
+			return;
+		l->items[l->count++] = (struct item){0};
+		l->in_contents = true;
+	}
+	l->field = field_of(name, l->depth, l->in_contents);
+	l->text_len = 0;
+}
+
+static void take_text(void *arg, const XML_Char *text, int len)
+{
+	struct s3_list *l = arg;
+
+	if (l->field == NONE)
+		return;
+	if ((size_t)len > sizeof l->text - l->text_len) {
+		fail(l, -ERR_CORRUPT, "the listing holds a text of over %d bytes", TEXT_MAX);
+		return;
+	}
+	memcpy(l->text + l->text_len, text, (size_t)len);
+	l->text_len += (size_t)len;
+}
+
+static void end_key(struct s3_list *l, struct item *item)
+{
+	if (l->text_len == 0 || !grow(l, (void **)&l->arena, &l->arena_room, l->arena_len + l->text_len, 1))
+		return;
+	memcpy(l->arena + l->arena_len, l->text, l->text_len);
+	item->key = l->arena_len;
+	item->key_len = l->text_len;
+	item->has_key = true;
+	l->arena_len += l->text_len;
+}
+
+static void end_size(struct s3_list *l, struct item *item)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < l->text_len; i++) {
+		if (l->text[i] < '0' || l->text[i] > '9' || i >= 18) {
+			fail(l, -ERR_CORRUPT, "the listing holds a size that is no number");
+			return;
+		}
+		v = v * 10 + (uint64_t)(l->text[i] - '0');
+	}
+	item->size = v;
+	item->has_size = l->text_len > 0;
+}
+
+/* "2009-10-12T17:50:30.000Z"; 0 when it is something else: a time is not worth failing for. */
+static int64_t parse_time(const char *text, size_t len)
+{
+	char s[40] = {0};
+	struct tm tm = {0};
+
+	memcpy(s, text, MIN(len, sizeof s - 1));
+	const char *rest = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (!rest || tm.tm_year < 70 || tm.tm_year > 300)
+		return 0;
+	int64_t ns = (int64_t)timegm(&tm) * NS_PER_S;
+	if (*rest == '.') {
+		int64_t unit = NS_PER_S / 10;
+		for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
+			ns += (*rest - '0') * unit;
+	}
+	return ns;
+}
+
+static void end_token(struct s3_list *l)
+{
+	mem_free(l->token);
+	l->token = NULL;
+	if (l->text_len == 0)
+		return;
+	if (l->text_len > TOKEN_MAX) {
+		fail(l, -ERR_CORRUPT, "the continuation token is longer than %d bytes", TOKEN_MAX);
+		return;
+	}
+	l->token = mem_strndup(l->text, l->text_len);
+	if (!l->token)
+		fail(l, -ENOMEM, "out of memory");
+}
+
+static bool text_is(const struct s3_list *l, const char *want)
+{
+	return l->text_len == strlen(want) && memcmp(l->text, want, l->text_len) == 0;
+}
+
+static void end_field(struct s3_list *l)
+{
+	struct item *item = l->in_contents ? &l->items[l->count - 1] : NULL;
+
+	switch (l->field) {
+	case KEY:
+		end_key(l, item);
+		break;
+	case SIZE:
+		end_size(l, item);
+		break;
+	case ETAG:
+		item->validator = s3_etag_validator(l->text, l->text_len);
+		break;
+	case MODIFIED:
+		item->mtime_ns = parse_time(l->text, l->text_len);
+		break;
+	case TRUNCATED:
+		l->truncated = text_is(l, "true");
+		break;
+	case TOKEN:
+		end_token(l);
+		break;
+	case ENCODING:
+		l->url_encoded = text_is(l, "url");
+		break;
+	case NONE:
+		break;
+	}
+}
+
+static void end_element(void *arg, const XML_Char *name)
+{
+	struct s3_list *l = arg;
+
+	(void)name;
+	if (l->rc < 0)
+		return;
+	end_field(l);
+	l->field = NONE;
+	if (l->depth == 2 && l->in_contents) {
+		const struct item *item = &l->items[l->count - 1];
+		l->in_contents = false;
+		if (!item->has_key || !item->has_size)
+			fail(l, -ERR_CORRUPT, "an entry of the listing has no key or no size");
+	}
+	l->depth--;
+}
+
+static void on_doctype(void *arg, const XML_Char *name, const XML_Char *sys, const XML_Char *pub,
+		       int internal)
+{
+	(void)name;
+	(void)sys;
+	(void)pub;
+	(void)internal;
+	fail(arg, -ERR_CORRUPT, "the listing declares a document type");
+}
+
+static void set_handlers(struct s3_list *l)
+{
+	XML_SetUserData(l->xml, l);
+	XML_SetElementHandler(l->xml, start_element, end_element);
+	XML_SetCharacterDataHandler(l->xml, take_text);
+	XML_SetStartDoctypeDeclHandler(l->xml, on_doctype);
+}
+
+int s3_list_new(const char *prefix, struct s3_list **ret)
+{
+	struct s3_list *l = mem_calloc(1, sizeof *l);
+
+	if (!l)
+		return -ENOMEM;
+	l->prefix = prefix;
+	l->xml = XML_ParserCreate(NULL);
+	if (!l->xml) {
+		mem_free(l);
+		return -ENOMEM;
+	}
+	set_handlers(l);
+	*ret = l;
+	return 0;
+}
+
+struct s3_list *s3_list_free(struct s3_list *l)
+{
+	if (!l)
+		return NULL;
+	XML_ParserFree(l->xml);
+	mem_free(l->token);
+	mem_free(l->items);
+	mem_free(l->arena);
+	mem_free(l->entries);
+	return mem_free(l);
+}
+
+int s3_list_reset(struct s3_list *l)
+{
+	if (!XML_ParserReset(l->xml, NULL))
+		return -ENOMEM;
+	set_handlers(l);
+	l->depth = l->bytes = l->count = l->arena_len = l->text_len = 0;
+	l->field = NONE;
+	l->in_contents = l->root_seen = l->truncated = l->url_encoded = false;
+	l->token = mem_free(l->token);
+	l->entries = mem_free(l->entries);
+	l->rc = 0;
+	l->err = (struct err){0};
+	return 0;
+}
+
+static int parse(struct s3_list *l, const void *bytes, size_t len, bool last, struct err *err)
+{
+	if (l->rc == 0 && XML_Parse(l->xml, bytes, (int)len, last) != XML_STATUS_OK)
+		fail(l, XML_GetErrorCode(l->xml) == XML_ERROR_NO_MEMORY ? -ENOMEM : -ERR_CORRUPT,
+		     "the listing is no well-formed XML: %s at line %lu",
+		     XML_ErrorString(XML_GetErrorCode(l->xml)),
+		     (unsigned long)XML_GetCurrentLineNumber(l->xml));
+	return l->rc < 0 ? err_set(err, l->rc, "%s", l->err.text) : 0;
+}
+
+int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *err)
+{
+	if (len > S3_LIST_BYTES_MAX - l->bytes)
+		fail(l, -ERR_CORRUPT, "a page of the listing has over %u MiB", S3_LIST_BYTES_MAX >> 20);
+	else
+		l->bytes += len;
+	return parse(l, bytes, len, false, err);
+}
+
+static int digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Decodes in place ('+' is a blank there, as in forms); returns the new length. */
+static size_t url_decode(char *s, size_t len)
+{
+	size_t out = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = s[i] == '+' ? ' ' : s[i];
+		if (c == '%' && len - i > 2 && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
+			c = (char)(digit(s[i + 1]) << 4 | digit(s[i + 2]));
+			i += 2;
+		}
+		s[out++] = c;
+	}
+	return out;
+}
+
+/* Fills the entry of an item. False when there is none to show: the prefix itself. */
+static bool take_item(struct s3_list *l, const struct item *item, struct source_entry *ret)
+{
+	char *key = l->arena + item->key;
+	size_t len = l->url_encoded ? url_decode(key, item->key_len) : item->key_len;
+	size_t skip = strlen(l->prefix);
+
+	if (len < skip || memcmp(key, l->prefix, skip) != 0 || memchr(key, '\0', len) ||
+	    len > SOURCE_KEY_MAX) {
+		fail(l, -ERR_CORRUPT, "the listing holds a key that was not asked for: \"%.*s\"",
+		     (int)MIN(len, 100u), key);
+		return false;
+	}
+	if (len == skip)
+		return false;
+	bool dir = key[len - 1] == '/';
+	*ret = (struct source_entry){
+		.type = dir ? SOURCE_TYPE_DIR : SOURCE_TYPE_FILE,
+		.key = key + skip,
+		.key_len = len - skip - dir,
+		.size = dir ? 0 : item->size,
+		.mtime_ns = item->mtime_ns,
+		.validator = item->validator,
+	};
+	return ret->key_len > 0; /* "prefix//": a folder without a name cannot be shown */
+}
+
+int s3_list_finish(struct s3_list *l, const struct source_entry **ret, size_t *ret_count,
+		   const char **ret_token, struct err *err)
+{
+	size_t n = 0;
+	int rc = parse(l, "", 0, true, err);
+
+	if (rc < 0)
+		return rc;
+	if (l->truncated && !l->token)
+		return err_set(err, -ERR_CORRUPT, "the listing goes on but names no continuation token");
+	l->entries = mem_calloc(MAX(l->count, 1u), sizeof *l->entries);
+	if (!l->entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->count && l->rc == 0; i++)
+		n += take_item(l, &l->items[i], &l->entries[n]);
+	if (l->rc < 0)
+		return err_set(err, l->rc, "%s", l->err.text);
+	*ret = l->entries;
+	*ret_count = n;
+	*ret_token = l->truncated ? l->token : NULL;
+	return 0;
+}

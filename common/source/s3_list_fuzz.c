@@ -1,0 +1,31 @@
+/* Pages of listings and error bodies, fed in two parts cut at a place the input chooses. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/attr.h"
+#include "common/source/s3_list.h"
+#include "common/source/s3_response.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct source_entry *entries;
+	const char *token;
+	struct s3_error e;
+	size_t count;
+	CLEANUP(s3_list_free) struct s3_list *l = NULL;
+
+	if (s3_list_new("a/", &l) < 0)
+		return 0;
+	size_t cut = size > 0 ? data[0] % size : 0;
+	int rc = s3_list_feed(l, data, cut, NULL);
+	if (rc == 0)
+		rc = s3_list_feed(l, data + cut, size - cut, NULL);
+	if (rc == 0 && s3_list_finish(l, &entries, &count, &token, NULL) == 0)
+		for (size_t i = 0; i < count; i++)
+			CHECK(entries[i].key_len > 0 && !memchr(entries[i].key, '\0', entries[i].key_len));
+	CHECK(s3_list_reset(l) <= 0);
+	s3_error_parse(data, size, &e);
+	return 0;
+}

@@ -1,0 +1,158 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/source/s3_list.h"
+
+static const struct source_entry *entries;
+static size_t count;
+static const char *token;
+
+/* Feeds @xml in pieces of @step bytes. */
+static int parse(struct s3_list *l, const char *xml, size_t step, struct err *err)
+{
+	size_t len = strlen(xml);
+	int rc = s3_list_reset(l);
+
+	for (size_t i = 0; rc == 0 && i < len; i += step)
+		rc = s3_list_feed(l, xml + i, MIN(step, len - i), err);
+	return rc == 0 ? s3_list_finish(l, &entries, &count, &token, err) : rc;
+}
+
+#define ROOT(x)    "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\">" x "</ListBucketResult>"
+#define ENTRY(key) "<Contents><Key>" key "</Key><Size>1</Size></Contents>"
+
+static void a_page_gives_its_entries_however_it_is_cut(void **state)
+{
+	static const char xml[] = ROOT(
+		"<Prefix>p/</Prefix><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b+%20</NextContinuationToken>"
+		"<EncodingType>url</EncodingType>"
+		"<Contents><Key>p/x+y%2Bz%C3%A9%zz</Key><LastModified>2009-10-12T17:50:30.250Z</LastModified>"
+		"<ETag>&quot;abc&quot;</ETag><Size>434234</Size><Owner><ID>Size</ID><Key>no</Key></Owner></Contents>"
+		"<Contents><Key>p/dir/</Key><ETag>W/\"w\"</ETag><Size>0</Size></Contents>"
+		"<CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes>"
+		"<Contents><Key>p/</Key><Size>0</Size></Contents><Contents><Key>p//</Key><Size>0</Size></Contents>");
+	struct s3_list *l = NULL;
+
+	assert_int_equal(s3_list_new("p/", &l), 0);
+	for (size_t step = 1; step <= sizeof xml; step += step < 8 ? 1 : 97) {
+		assert_int_equal(parse(l, xml, step, NULL), 0);
+		assert_int_equal(count, 2);
+		assert_string_equal(token, "a&b+%20");
+		assert_int_equal(entries[0].type, SOURCE_TYPE_FILE);
+		assert_int_equal(entries[0].key_len, 10);
+		assert_memory_equal(entries[0].key, "x y+z\xc3\xa9%zz", 10);
+		assert_int_equal(entries[0].size, 434234);
+		assert_int_equal(entries[0].mtime_ns, 1255369830 * NS_PER_S + 250 * NS_PER_MS);
+		assert_int_equal(entries[0].validator.kind, VALIDATOR_STRONG);
+		assert_memory_equal(entries[0].validator.bytes, "abc", 3);
+		assert_int_equal(entries[1].type, SOURCE_TYPE_DIR);
+		assert_int_equal(entries[1].key_len, 3);
+		assert_int_equal(entries[1].validator.kind, VALIDATOR_WEAK);
+	}
+	s3_list_free(l);
+}
+
+static void keys_that_are_not_encoded_stay_as_they_are(void **state)
+{
+	struct s3_list *l = NULL;
+
+	assert_int_equal(s3_list_new("", &l), 0);
+	assert_int_equal(parse(l, ROOT(ENTRY("a+b%20c") "<IsTruncated>false</IsTruncated>"), 1000, NULL), 0);
+	assert_int_equal(count, 1);
+	assert_memory_equal(entries[0].key, "a+b%20c", 7);
+	assert_null(token);
+	assert_int_equal(parse(l, ROOT(""), 1000, NULL), 0);
+	assert_int_equal(count, 0);
+	s3_list_free(l);
+}
+
+static void what_is_no_listing_is_refused(void **state)
+{
+	static const char *const rows[] = {
+		"",
+		"<",
+		"hello",
+		"<html></html>",
+		"<Error><Code>x</Code></Error>",
+		"<ListBucketResult>",
+		"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+		"<!DOCTYPE x [<!ENTITY e \"x\">]><ListBucketResult></ListBucketResult>",
+		ROOT("<Contents><Size>1</Size></Contents>"),
+		ROOT("<Contents><Key></Key><Size>1</Size></Contents>"),
+		ROOT("<Contents><Key>p/a</Key></Contents>"),
+		ROOT("<Contents><Key>p/a</Key><Size>-1</Size></Contents>"),
+		ROOT("<Contents><Key>p/a</Key><Size>1000000000000000000000</Size></Contents>"),
+		ROOT(ENTRY("q/a")),
+		ROOT(ENTRY("p")),
+		ROOT("<EncodingType>url</EncodingType>" ENTRY("p/%00")),
+		ROOT("<a><b><c><d><e><f><g><h><i></i></h></g></f></e></d></c></b></a>"),
+	};
+	struct s3_list *l = NULL;
+
+	assert_int_equal(s3_list_new("p/", &l), 0);
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		struct err err = {0};
+		int rc = parse(l, rows[i], 7, &err);
+		if (rc != -ERR_CORRUPT || !err.text[0])
+			fail_msg("row %zu: %d %s", i, rc, err.text);
+	}
+	s3_list_free(l);
+}
+
+static void pages_without_end_are_refused(void **state)
+{
+	struct s3_list *l = NULL;
+	struct err err = {0};
+	int rc = 0;
+
+	assert_int_equal(s3_list_new("", &l), 0);
+	assert_int_equal(s3_list_feed(l, "<ListBucketResult>", 18, &err), 0);
+	for (int i = 0; rc == 0 && i <= S3_LIST_ENTRIES_MAX; i++)
+		rc = s3_list_feed(l, ENTRY("k"), strlen(ENTRY("k")), &err);
+	assert_int_equal(rc, -ERR_CORRUPT);
+	assert_non_null(strstr(err.text, "over 10000 entries"));
+	assert_int_equal(s3_list_reset(l), 0);
+	assert_int_equal(s3_list_feed(l, "<ListBucketResult><Contents><Key>", 33, &err), 0);
+	char many[4096];
+	memset(many, 'k', sizeof many);
+	for (rc = 0; rc == 0;)
+		rc = s3_list_feed(l, many, sizeof many, &err);
+	assert_non_null(strstr(err.text, "a text of over"));
+	s3_list_free(l);
+}
+
+static void running_out_of_memory_is_reported_and_leaks_nothing(void **state)
+{
+	int rc = -ENOMEM;
+
+	for (int n = 0; rc < 0; n++) {
+		struct s3_list *l = NULL;
+		assert_true(n < 100);
+		mem_fail_after(n, 0);
+		rc = s3_list_new("", &l);
+		if (rc == 0)
+			rc = parse(l, ROOT(ENTRY("a") ENTRY("b")), 1000, NULL);
+		mem_fail_after(-1, 0);
+		assert_true(rc == 0 || rc == -ENOMEM);
+		s3_list_free(l);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_page_gives_its_entries_however_it_is_cut),
+		cmocka_unit_test(keys_that_are_not_encoded_stay_as_they_are),
+		cmocka_unit_test(what_is_no_listing_is_refused),
+		cmocka_unit_test(pages_without_end_are_refused),
+		cmocka_unit_test(running_out_of_memory_is_reported_and_leaks_nothing),
+	};
+	return cmocka_run_group_tests_name("s3_list", tests, NULL, NULL);
+}

@@ -1,0 +1,37 @@
+/*
+ * s3_place - where a bucket is: from the words of a configuration to the URLs, paths and queries of requests. Pure.
+ */
+#ifndef COMMON_SOURCE_S3_PLACE_H
+#define COMMON_SOURCE_S3_PLACE_H
+
+#include <stddef.h>
+
+#include "common/base/attr.h"
+#include "common/base/err.h"
+#include "common/source.h"
+
+struct s3_place {
+	char *origin; /* "https://host:port", no slash at the end */
+	char *host;   /* as in the Host header: lower case, no port if it is the scheme's */
+	char *bucket_path; /* encoded path of the bucket: "/base/bucket", or "/base/" and "/" in virtual-host style */
+	char *bucket, *region;
+	char *prefix; /* "" or ending in "/" */
+};
+
+/* Checks the words and fills @ret, which s3_place_done() empties. 0, -EINVAL with words, -ENOMEM. On failure @ret is
+ * empty. A prefix without "/" at its end gets one. */
+MUST_CHECK int s3_place_init(struct s3_place *ret, const struct source_config *config, struct err *err);
+void s3_place_done(struct s3_place *place);
+
+/* The encoded path of a key below the prefix; owned by the caller, NULL when out of memory. */
+MUST_CHECK char *s3_place_key_path(const struct s3_place *place, const char *key);
+
+/* The query of one page of a listing below @prefix (itself below the place's), parameters in order. @token NULL: the
+ * first page. Owned by the caller, NULL when out of memory. */
+MUST_CHECK char *s3_place_list_query(const struct s3_place *place, const char *prefix, const char *token);
+
+/* Percent-encodes every byte but A-Z a-z 0-9 - . _ ~ (and "/" if @slash is kept) to @out, which holds 3 * len + 1 bytes.
+ * Returns the bytes written, without the NUL. */
+size_t s3_encode(const char *text, size_t len, int slash, char *out);
+
+#endif

@@ -1,0 +1,703 @@
+/* The S3 source against larder-origin, started here as a child on a free port: every fault it can be told to make. */
+#include "common/source/testing.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "bench/origin/synthetic.h"
+#include "common/base/fd.h"
+
+#define BIG_SIZE (40u << 20)
+#define BIG_SPEC "bench/data/big:40M"
+
+struct fixture {
+	pid_t pid;
+	unsigned port;
+	char endpoint[64], root[64];
+	uint8_t *pattern;
+	struct source_loop *loop;
+	struct source *s;
+	struct validator etag; /* of data/big */
+};
+
+static struct fixture fx;
+
+/* ---- the child ---- */
+
+static const char *origin_path(void)
+{
+	static char path[4096];
+	const char *given = getenv("LARDER_ORIGIN");
+
+	if (given)
+		return given;
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+	assert_true(n > 0);
+	path[n] = '\0';
+	for (int i = 0; i < 3; i++) /* BUILD/common/source/s3_test */
+		*strrchr(path, '/') = '\0';
+	strcat(path, "/bench/larder-origin");
+	return path;
+}
+
+static void start_origin(const char *extra, const char *value, pid_t *ret_pid, unsigned *ret_port)
+{
+	int out[2];
+	char line[128] = "";
+	size_t len = 0;
+
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	const char *path = origin_path();
+	*ret_pid = fork();
+	if (*ret_pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(out[1], 1);
+		execl(path, "larder-origin", "--listen", "127.0.0.1:0", "--root", fx.root, "--synthetic",
+		      BIG_SPEC, "--synthetic", "bench/many/x:100x2500", extra, value, NULL);
+		perror(path);
+		_exit(127);
+	}
+	assert_true(*ret_pid > 0);
+	close(out[1]);
+	while (len + 1 < sizeof line && !strchr(line, '\n')) {
+		ssize_t n = read(out[0], line + len, sizeof line - 1 - len);
+		assert_true(n > 0); /* else: is the origin built? */
+		len += (size_t)n;
+	}
+	close(out[0]);
+	assert_int_equal(sscanf(line, "listening on 127.0.0.1:%u", ret_port), 1);
+}
+
+static void stop_origin(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGTERM);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* One request over a connection of its own; the answer's body goes to @ret. The status. */
+static int ask(const char *method, const char *path, const char *body, char *ret, size_t size)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)fx.port)};
+	char buf[8192];
+	size_t len = 0;
+	int status = 0, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+	int n = snprintf(buf, sizeof buf,
+			 "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+			 method, path, strlen(body), body);
+	assert_int_equal(fd_write_full(fd, buf, (size_t)n), 0);
+	for (ssize_t got; (got = read(fd, buf + len, sizeof buf - 1 - len)) > 0;)
+		len += (size_t)got;
+	close(fd);
+	buf[len] = '\0';
+	assert_int_equal(sscanf(buf, "HTTP/1.1 %d", &status), 1);
+	const char *end = strstr(buf, "\r\n\r\n");
+	if (ret && end)
+		snprintf(ret, size, "%s", end + 4);
+	return status;
+}
+
+static void fault(const char *json)
+{
+	assert_int_equal(ask("PUT", "/_control/fault", json, NULL, 0), 200);
+}
+
+static unsigned long long origin_stat(const char *name)
+{
+	char body[4096] = "";
+	unsigned long long v = 0;
+
+	ask("GET", "/_control/stats", "", body, sizeof body);
+	const char *at = strstr(body, name);
+	return at && sscanf(at + strlen(name), "\": %llu", &v) == 1 ? v : 0;
+}
+
+/* ---- fixture ---- */
+
+static struct source_config config_of(void)
+{
+	return (struct source_config){
+		.kind = SOURCE_S3,
+		.label = "test",
+		.s3 = {.bucket = "bench", .endpoint = fx.endpoint, .region = "eu-west-1"},
+		.connect_timeout_ns = 300 * NS_PER_MS,
+	};
+}
+
+static struct source *make_source(const struct source_config *c)
+{
+	struct source *s = NULL;
+	struct err err = {0};
+	int rc = source_new(fx.loop, c, &s, &err);
+
+	if (rc < 0)
+		print_error("%s\n", err.text);
+	assert_int_equal(rc, 0);
+	return s;
+}
+
+static struct source_read_request read_of(uint64_t offset, uint64_t length)
+{
+	return (struct source_read_request){.key = "data/big",
+					    .offset = offset,
+					    .length = length,
+					    .object_size = BIG_SIZE,
+					    .validator = fx.etag,
+					    .deadline_ns = clock_mono_ns() + 20 * NS_PER_S};
+}
+
+static void learn_etag(void)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	assert_int_equal(stat_and_wait(fx.s, "data/big", &w), 0);
+	assert_int_equal(w.entry.size, BIG_SIZE);
+	assert_int_equal(w.entry.validator.kind, VALIDATOR_STRONG);
+	fx.etag = w.entry.validator;
+	waiter_clear(&w);
+}
+
+static int suite_setup(void **state)
+{
+	static const char *const proxies[] = {"http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"};
+
+	for (size_t i = 0; i < LENGTH(proxies); i++)
+		unsetenv(proxies[i]);
+	strcpy(fx.root, "/tmp/larder-s3-test-XXXXXX");
+	assert_non_null(mkdtemp(fx.root));
+	char path[128];
+	snprintf(path, sizeof path, "%s/files", fx.root);
+	assert_int_equal(mkdir(path, 0755), 0);
+	start_origin(NULL, NULL, &fx.pid, &fx.port);
+	snprintf(fx.endpoint, sizeof fx.endpoint, "http://127.0.0.1:%u", fx.port);
+	fx.pattern = mem_alloc(SYNTHETIC_BYTES);
+	synthetic_fill_pattern(fx.pattern);
+	assert_int_equal(source_loop_new("test", &fx.loop), 0);
+	const struct source_config c = config_of();
+	fx.s = make_source(&c);
+	learn_etag();
+	return 0;
+}
+
+static int suite_teardown(void **state)
+{
+	char command[128];
+
+	source_free(fx.s);
+	source_loop_free(fx.loop);
+	mem_free(fx.pattern);
+	stop_origin(fx.pid);
+	snprintf(command, sizeof command, "rm -rf %s", fx.root);
+	return system(command);
+}
+
+static int test_setup(void **state)
+{
+	ask("DELETE", "/_control/fault", "", NULL, 0);
+	ask("POST", "/_control/reset", "", NULL, 0);
+	return 0;
+}
+
+static void assert_bytes(const struct waiter *w, uint64_t offset)
+{
+	assert_int_equal(w->len, w->room);
+	assert_true(synthetic_equal(fx.pattern, synthetic_key("bench/data/big"), offset, w->bytes, w->len));
+}
+
+/* Reads a range that must come whole and right in spite of what was set up. */
+static void assert_reads(uint64_t offset, uint64_t length)
+{
+	struct waiter w;
+	const struct source_read_request r = read_of(offset, length);
+
+	waiter_init(&w);
+	int rc = read_and_wait(fx.s, &r, &w);
+	if (rc < 0)
+		print_error("%s\n", w.err.text);
+	assert_int_equal(rc, 0);
+	assert_bytes(&w, offset);
+	waiter_clear(&w);
+}
+
+/* Reads a range that must fail with @code and words that hold @words. */
+static void assert_fails(const struct source_read_request *r, int code, const char *words)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	int rc = read_and_wait(fx.s, r, &w);
+	assert_int_equal(rc, code);
+	if (!strstr(w.err.text, words))
+		fail_msg("\"%s\" does not say \"%s\"", w.err.text, words);
+	waiter_clear(&w);
+}
+
+/* ---- tests ---- */
+
+static void a_range_comes_whole_and_right(void **state)
+{
+	assert_reads(0, 1);
+	assert_reads(BIG_SIZE - 1, 1);
+	assert_reads(4095, 8194);
+	assert_reads(12345, 10 << 20);
+	assert_reads(0, BIG_SIZE);
+}
+
+static void a_sink_that_pauses_gets_every_byte_once(void **state)
+{
+	struct waiter w;
+	const struct source_read_request r = read_of(777, 3 << 20);
+
+	waiter_init(&w);
+	w.pause_every = 100001;
+	w.stretch = 7000;
+	start_read(fx.s, &r, &w);
+	assert_int_equal(resume_until_done(&w), 0);
+	assert_true(w.pauses >= 31);
+	assert_bytes(&w, 777);
+	waiter_clear(&w);
+}
+
+static void a_paused_read_can_be_canceled(void **state)
+{
+	struct waiter w;
+	const struct source_read_request r = read_of(0, 1 << 20);
+
+	waiter_init(&w);
+	w.pause_every = 50000;
+	start_read(fx.s, &r, &w);
+	wait_for_pause(&w);
+	source_op_cancel(w.op);
+	assert_int_equal(waiter_wait(&w), -ECANCELED);
+	assert_int_equal(w.len, 50000);
+	waiter_clear(&w);
+}
+
+static void freeing_a_source_cancels_its_reads(void **state)
+{
+	struct waiter w[8];
+	struct source_config c = config_of();
+	struct source_read_request r = read_of(0, BIG_SIZE);
+
+	c.connections_max = 2;
+	fault("{\"match\": \"data/big\", \"stall\": true}");
+	struct source *s = make_source(&c);
+	for (size_t i = 0; i < LENGTH(w); i++) {
+		waiter_init(&w[i]);
+		start_read(s, &r, &w[i]);
+	}
+	source_free(s);
+	for (size_t i = 0; i < LENGTH(w); i++) {
+		assert_int_equal(waiter_wait(&w[i]), -ECANCELED);
+		waiter_clear(&w[i]);
+	}
+}
+
+static void no_more_connections_than_allowed_are_used(void **state)
+{
+	enum { READS = 24 };
+	struct waiter w[READS];
+	struct source_config c = config_of();
+
+	c.connections_max = 3;
+	fault("{\"match\": \"data/big\", \"delay_ms\": 10}");
+	struct source *s = make_source(&c);
+	for (size_t i = 0; i < READS; i++) {
+		struct source_read_request r = read_of(i << 20, 1 << 20);
+		waiter_init(&w[i]);
+		start_read(s, &r, &w[i]);
+	}
+	for (size_t i = 0; i < READS; i++) {
+		assert_int_equal(waiter_wait(&w[i]), 0);
+		assert_bytes(&w[i], i << 20);
+		waiter_clear(&w[i]);
+	}
+	assert_int_equal(origin_stat("inflight_max"), 3);
+	source_free(s);
+}
+
+static void throttling_is_waited_out(void **state)
+{
+	struct source_stats before, after;
+
+	source_stats_get(fx.s, &before);
+	fault("{\"match\": \"data/big\", \"status\": 503, \"code\": \"SlowDown\", \"times\": 3}");
+	assert_reads(100, 1000);
+	source_stats_get(fx.s, &after);
+	assert_int_equal(after.requests - before.requests, 4);
+	assert_int_equal(after.retries - before.retries, 3);
+	assert_int_equal(after.errors, before.errors);
+	assert_int_equal(after.bytes - before.bytes, 1000);
+}
+
+static void retry_after_is_honoured(void **state)
+{
+	int64_t start_ns = clock_mono_ns();
+
+	fault("{\"match\": \"data/big\", \"status\": 503, \"code\": \"SlowDown\", \"retry_after\": 1, \"times\": 1}");
+	assert_reads(0, 10);
+	assert_true(clock_mono_ns() - start_ns >= NS_PER_S);
+}
+
+static void a_cut_body_is_continued_after_the_bytes_that_came(void **state)
+{
+	fault("{\"match\": \"data/big\", \"truncate_at\": 1000000, \"times\": 5}");
+	assert_reads(4321, 6000000);
+	assert_int_equal(origin_stat("bytes"), 6000000);
+}
+
+static void a_closed_connection_is_tried_again(void **state)
+{
+	fault("{\"match\": \"data/big\", \"close\": true, \"times\": 2}");
+	assert_reads(0, 100);
+}
+
+static void a_silent_connection_is_given_up_and_the_read_goes_on(void **state)
+{
+	int64_t start_ns = clock_mono_ns();
+
+	fault("{\"match\": \"data/big\", \"stall\": true, \"truncate_at\": 5000, \"times\": 1}");
+	assert_reads(0, 200000);
+	assert_true(clock_mono_ns() - start_ns >= 600 * NS_PER_MS); /* twice the connect timeout */
+	assert_int_equal(origin_stat("bytes"), 200000);
+}
+
+static void a_changed_object_is_stale_even_if_if_match_is_ignored(void **state)
+{
+	const struct source_read_request r = read_of(0, 100);
+
+	fault("{\"match\": \"data/big\", \"wrong_etag\": true}");
+	assert_fails(&r, -ESTALE, "changed since it was listed");
+}
+
+static void a_changed_object_is_stale_by_if_match(void **state)
+{
+	struct source_read_request r = read_of(0, 100);
+
+	r.validator.bytes[0] ^= 1;
+	assert_fails(&r, -ESTALE, "412 PreconditionFailed");
+}
+
+static void another_size_is_stale(void **state)
+{
+	struct source_read_request r = read_of(0, 100);
+
+	fault("{\"match\": \"data/big\", \"wrong_size\": true}");
+	assert_fails(&r, -ESTALE, "bytes, not 41943040");
+	r.object_size = 100;
+	assert_fails(&r, -ESTALE, "41943041 bytes, not 100");
+}
+
+static void a_wrong_range_is_refused(void **state)
+{
+	const struct source_read_request r = read_of(1000, 100);
+
+	fault("{\"match\": \"data/big\", \"wrong_range\": true, \"times\": 1}");
+	assert_fails(&r, -ERR_CORRUPT, "asked for bytes 1000-1099, the store sent 1001-1100");
+	fault("{\"match\": \"data/big\", \"ignore_range\": true}");
+	assert_fails(&r, -ERR_CORRUPT, "the whole object");
+}
+
+static void a_whole_object_may_come_as_200(void **state)
+{
+	fault("{\"match\": \"data/big\", \"ignore_range\": true}");
+	assert_reads(0, BIG_SIZE);
+}
+
+static void a_missing_object_is_stale_for_reads_and_enoent_for_stat(void **state)
+{
+	struct source_read_request r = read_of(0, 100);
+	struct waiter w;
+
+	r.key = "data/none";
+	assert_fails(&r, -ESTALE, "HTTP 404 NoSuchKey");
+	waiter_init(&w);
+	assert_int_equal(stat_and_wait(fx.s, "data/none", &w), -ENOENT);
+	assert_non_null(strstr(w.err.text, "data/none"));
+	waiter_clear(&w);
+}
+
+static void a_refusal_names_status_code_key_and_request_id(void **state)
+{
+	const struct source_read_request r = read_of(0, 100);
+	struct source_stats stats;
+
+	fault("{\"match\": \"data/big\", \"status\": 403, \"code\": \"InvalidAccessKeyId\"}");
+	assert_fails(&r, -EACCES,
+		     "test: HTTP 403 InvalidAccessKeyId for data/big: as was asked for; the store");
+	assert_fails(&r, -EACCES, "(request id 00000000");
+	source_stats_get(fx.s, &stats);
+	assert_true(stats.denied >= 2);
+}
+
+static void an_error_page_that_is_no_xml_still_gives_the_status(void **state)
+{
+	const struct source_read_request r = read_of(0, 100);
+
+	fault("{\"match\": \"data/big\", \"status\": 403, \"body\": \"<!DOCTYPE html><html>no\"}");
+	assert_fails(&r, -EACCES, "HTTP 403");
+}
+
+static void a_store_that_stays_broken_is_unreachable_at_the_deadline(void **state)
+{
+	struct source_read_request r = read_of(0, 100);
+	int64_t start_ns = clock_mono_ns();
+
+	fault("{\"match\": \"data/big\", \"status\": 500}");
+	r.deadline_ns = start_ns + 700 * NS_PER_MS;
+	assert_fails(&r, -ERR_UNREACHABLE, "HTTP 500 InternalError");
+	assert_true(clock_mono_ns() - start_ns < 5 * NS_PER_S);
+}
+
+static void a_refused_connection_is_unreachable_at_the_deadline(void **state)
+{
+	struct source_config c = config_of();
+	struct source_read_request r = read_of(0, 100);
+	struct waiter w;
+
+	c.s3.endpoint = "http://127.0.0.1:1";
+	struct source *s = make_source(&c);
+	r.deadline_ns = clock_mono_ns() + 300 * NS_PER_MS;
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), -ERR_UNREACHABLE);
+	assert_non_null(strstr(w.err.text, "onnect"));
+	waiter_clear(&w);
+	source_free(s);
+}
+
+static void a_deadline_while_bytes_flow_is_a_timeout(void **state)
+{
+	struct source_read_request r = read_of(0, BIG_SIZE);
+	struct waiter w;
+	struct source_config c = config_of();
+	char endpoint[64];
+	unsigned port;
+	pid_t pid;
+
+	start_origin("--rate", "2000000", &pid, &port);
+	snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%u", port);
+	c.s3.endpoint = endpoint;
+	struct source *s = make_source(&c);
+	r.deadline_ns = clock_mono_ns() + NS_PER_S;
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), -ETIMEDOUT);
+	assert_true(w.len > 100000 && w.len < 8000000);
+	waiter_clear(&w);
+	source_free(s);
+	stop_origin(pid);
+}
+
+static void a_listing_goes_through_all_pages_in_order(void **state)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(fx.s, "", &w), 0);
+	assert_int_equal(w.line_count, 2501);
+	assert_int_equal(w.pages, 3);
+	assert_string_equal(w.lines[0], "f data/big 41943040");
+	assert_string_equal(w.lines[1], "f many/x-0000000 100");
+	assert_string_equal(w.lines[2500], "f many/x-0002499 100");
+	waiter_clear(&w);
+}
+
+static void a_listing_of_a_prefix_below_a_prefix_cuts_off_the_sources_own(void **state)
+{
+	struct source_config c = config_of();
+	struct waiter w;
+
+	c.s3.bucket = "files";
+	c.s3.prefix = "top";
+	assert_int_equal(ask("PUT", "/files/top/sub/a%20%2B%25%26%3C%3Eb%C3%A9", "x", NULL, 0), 200);
+	assert_int_equal(ask("PUT", "/files/top/sub/marker/", "", NULL, 0), 200);
+	assert_int_equal(ask("PUT", "/files/top/other", "yy", NULL, 0), 200);
+	assert_int_equal(ask("PUT", "/files/topmost", "zzz", NULL, 0), 200);
+	struct source *s = make_source(&c);
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "sub/", &w), 0);
+	assert_int_equal(w.line_count, 2);
+	assert_string_equal(w.lines[0], "f sub/a +%&<>b\xc3\xa9 1");
+	assert_string_equal(w.lines[1], "d sub/marker 0");
+	waiter_clear(&w);
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "", &w), 0);
+	assert_int_equal(w.line_count, 3);
+	waiter_clear(&w);
+	struct waiter r;
+	waiter_init(&r);
+	const struct source_read_request request = {
+		.key = "sub/a +%&<>b\xc3\xa9", .length = 1, .object_size = 1, .deadline_ns = 0};
+	assert_int_equal(read_and_wait(s, &request, &r), 0);
+	assert_int_equal(r.bytes[0], 'x');
+	waiter_clear(&r);
+	source_free(s);
+}
+
+static void an_object_replaced_after_the_listing_is_stale(void **state)
+{
+	struct source_config c = config_of();
+	struct waiter w;
+
+	c.s3.bucket = "files";
+	assert_int_equal(ask("PUT", "/files/replaced", "old", NULL, 0), 200);
+	struct source *s = make_source(&c);
+	waiter_init(&w);
+	assert_int_equal(stat_and_wait(s, "replaced", &w), 0);
+	struct source_read_request r = {
+		.key = "replaced", .length = 3, .object_size = 3, .validator = w.entry.validator};
+	waiter_clear(&w);
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), 0);
+	assert_memory_equal(w.bytes, "old", 3);
+	waiter_clear(&w);
+	assert_int_equal(ask("PUT", "/files/replaced", "new", NULL, 0), 200);
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), -ESTALE);
+	assert_int_equal(w.len, 0);
+	waiter_clear(&w);
+	source_free(s);
+}
+
+static void a_page_that_fails_is_asked_for_again_and_no_entry_comes_twice(void **state)
+{
+	struct waiter w;
+
+	fault("{\"match\": \"continuation-token\", \"status\": 500, \"times\": 2}");
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(fx.s, "many/", &w), 0);
+	assert_int_equal(w.line_count, 2500);
+	waiter_clear(&w);
+}
+
+static void an_error_under_a_200_of_a_listing_is_tried_again(void **state)
+{
+	struct waiter w;
+
+	fault("{\"match\": \"list-type\", \"status\": 200, \"times\": 1, "
+	      "\"body\": \"<Error><Code>InternalError</Code><Message>late</Message></Error>\"}");
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(fx.s, "data/", &w), 0);
+	assert_int_equal(w.line_count, 1);
+	waiter_clear(&w);
+}
+
+static void a_listing_of_a_missing_bucket_says_so(void **state)
+{
+	struct source_config c = config_of();
+	struct waiter w;
+
+	c.s3.bucket = "nobody";
+	struct source *s = make_source(&c);
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "", &w), -ENOENT);
+	assert_non_null(strstr(w.err.text, "HTTP 404 NoSuchBucket"));
+	assert_non_null(strstr(w.err.text, "check bucket and endpoint"));
+	waiter_clear(&w);
+	source_free(s);
+}
+
+static void a_callback_can_end_a_listing(void **state)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	w.stop_after_page = -ENOSPC;
+	assert_int_equal(list_and_wait(fx.s, "", &w), -ENOSPC);
+	assert_int_equal(w.pages, 1);
+	waiter_clear(&w);
+}
+
+static void signed_requests_are_accepted_and_wrong_secrets_are_not(void **state)
+{
+	struct source_config c = config_of();
+	struct waiter w;
+	char endpoint[64];
+	unsigned port;
+	pid_t pid;
+
+	start_origin("--require-auth", "AKID:s3cr3t/+x", &pid, &port);
+	snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%u", port);
+	c.s3.endpoint = endpoint;
+	c.credential.access_key = "AKID";
+	c.credential.secret_key = "s3cr3t/+x";
+	c.credential.session_token = "token";
+	struct source *s = make_source(&c);
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "", &w), 0);
+	assert_int_equal(w.line_count, 2501);
+	waiter_clear(&w);
+	waiter_init(&w);
+	assert_int_equal(stat_and_wait(s, "data/big", &w), 0);
+	waiter_clear(&w);
+	c.credential.secret_key = "another";
+	assert_int_equal(source_set_credential(s, &c.credential), 0);
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "", &w), -EACCES);
+	assert_non_null(strstr(w.err.text, "SignatureDoesNotMatch"));
+	assert_null(strstr(w.err.text, "another"));
+	waiter_clear(&w);
+	source_free(s);
+	stop_origin(pid);
+}
+
+static void http_sources_are_not_supported_yet(void **state)
+{
+	const struct source_config c = {.kind = SOURCE_HTTP, .label = "web", .http = {.url = "http://x/"}};
+	struct source *s = NULL;
+	struct err err = {0};
+
+	assert_int_equal(source_new(fx.loop, &c, &s, &err), -ERR_UNSUPPORTED);
+	assert_null(s);
+	assert_non_null(strstr(err.text, "web"));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup(f, test_setup)
+	const struct CMUnitTest tests[] = {
+		TEST(a_range_comes_whole_and_right),
+		TEST(a_sink_that_pauses_gets_every_byte_once),
+		TEST(a_paused_read_can_be_canceled),
+		TEST(freeing_a_source_cancels_its_reads),
+		TEST(no_more_connections_than_allowed_are_used),
+		TEST(throttling_is_waited_out),
+		TEST(retry_after_is_honoured),
+		TEST(a_cut_body_is_continued_after_the_bytes_that_came),
+		TEST(a_closed_connection_is_tried_again),
+		TEST(a_silent_connection_is_given_up_and_the_read_goes_on),
+		TEST(a_changed_object_is_stale_even_if_if_match_is_ignored),
+		TEST(a_changed_object_is_stale_by_if_match),
+		TEST(another_size_is_stale),
+		TEST(a_wrong_range_is_refused),
+		TEST(a_whole_object_may_come_as_200),
+		TEST(a_missing_object_is_stale_for_reads_and_enoent_for_stat),
+		TEST(a_refusal_names_status_code_key_and_request_id),
+		TEST(an_error_page_that_is_no_xml_still_gives_the_status),
+		TEST(a_store_that_stays_broken_is_unreachable_at_the_deadline),
+		TEST(a_refused_connection_is_unreachable_at_the_deadline),
+		TEST(a_deadline_while_bytes_flow_is_a_timeout),
+		TEST(a_listing_goes_through_all_pages_in_order),
+		TEST(a_listing_of_a_prefix_below_a_prefix_cuts_off_the_sources_own),
+		TEST(an_object_replaced_after_the_listing_is_stale),
+		TEST(a_page_that_fails_is_asked_for_again_and_no_entry_comes_twice),
+		TEST(an_error_under_a_200_of_a_listing_is_tried_again),
+		TEST(a_listing_of_a_missing_bucket_says_so),
+		TEST(a_callback_can_end_a_listing),
+		TEST(signed_requests_are_accepted_and_wrong_secrets_are_not),
+		TEST(http_sources_are_not_supported_yet),
+	};
+	return cmocka_run_group_tests_name("s3", tests, suite_setup, suite_teardown);
+}
