@@ -267,8 +267,10 @@ int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len)
 static int bad_block(struct body *b, uint64_t block, int code, uint64_t *ret_bad)
 {
 	*ret_bad = block;
+	(void)pthread_mutex_lock(&b->lock);
 	if (!atomic_load(&b->sealed) && sidecar_clear(b->map, block))
 		(void)atomic_fetch_sub(&b->have, 1);
+	(void)pthread_mutex_unlock(&b->lock);
 	return code;
 }
 
@@ -294,21 +296,34 @@ int body_read(struct body *b, uint64_t offset, uint8_t *buf, size_t len, uint64_
 	return 0;
 }
 
-int body_seal(struct body *b)
+static int seal_files(struct body *b)
 {
-	CHECK(body_full(b));
-	CHECK(!atomic_load(&b->sealed));
-	int r = tier_judge(b->tier, write_header(b, true));
-	if (r)
-		return r;
 	char from[TIER_PATH_BYTES], to[TIER_PATH_BYTES];
 	tier_path(&b->id, TIER_PART, from);
 	tier_path(&b->id, TIER_DATA, to);
+	int r = write_header(b, true);
+	if (r)
+		return r;
 	if (renameat(b->tier->objects_fd, from, b->tier->objects_fd, to) != 0)
-		return tier_judge(b->tier, -errno);
-	if (fchmod(b->fd, 0400) != 0)
-		return tier_judge(b->tier, -errno);
-	atomic_store(&b->sealed, true);
+		return -errno;
+	return fchmod(b->fd, 0400) == 0 ? 0 : -errno;
+}
+
+int body_seal(struct body *b)
+{
+	/* The mark goes first: from then on no reader takes a block away. */
+	(void)pthread_mutex_lock(&b->lock);
+	CHECK(!atomic_load(&b->sealed));
+	bool full = body_full(b);
+	atomic_store(&b->sealed, full);
+	(void)pthread_mutex_unlock(&b->lock);
+	if (!full)
+		return -EAGAIN;
+	int r = tier_judge(b->tier, seal_files(b));
+	if (r) {
+		atomic_store(&b->sealed, false);
+		return r;
+	}
 	(void)atomic_fetch_add(&b->tier->sealed, 1);
 	return 0;
 }

@@ -73,7 +73,7 @@ MUST_CHECK int body_write(struct body *b, uint64_t first, const uint8_t *bytes, 
  * which was dropped if the body is partial; -EIO and the like, with the block dropped too. */
 MUST_CHECK int body_read(struct body *b, uint64_t offset, uint8_t *buf, size_t len, uint64_t *ret_bad);
 
-/* Seals a full body. 0, -errno. */
+/* Seals a full body. 0, -EAGAIN when it is not full (a reader dropped a bad block), -errno. */
 MUST_CHECK int body_seal(struct body *b);
 
 /* Verifies all blocks of a sealed body and trusts it in this boot. @buf holds SIDECAR_BLOCK_BYTES. 0, -ERR_CORRUPT. */
