@@ -1,0 +1,44 @@
+/*
+ * index - what the tiers hold of objects that nobody refers to: bytes and last use, for accounting and eviction.
+ *
+ * A hash table with linear probing, 56 bytes an entry at up to three quarters of load. Threads: the owner's lock.
+ */
+#ifndef CACHE_NODE_CACHE_INDEX_H
+#define CACHE_NODE_CACHE_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/attr.h"
+#include "common/base/hash.h"
+
+#define INDEX_ENTRIES_MAX ((size_t)4 << 20) /* objects more than this are not kept */
+#define INDEX_NO_DATASET  UINT16_MAX        /* found by the scan: whose it is shows when it is read */
+
+struct index_entry {
+	struct hash256 id;
+	uint64_t bytes;  /* physical; 0: a free slot of the table */
+	int64_t used_ns; /* last use, since 1970 */
+	uint16_t dataset;
+	uint8_t tier;
+	bool sealed;
+};
+
+struct index {
+	struct index_entry *slots;
+	size_t slot_count, count; /* slot_count is 0 or a power of two */
+};
+
+void index_done(struct index *x);
+
+/* Adds or replaces an entry (bytes above 0). 0, -ENOMEM, -EBUSY when it is full. */
+MUST_CHECK int index_put(struct index *x, const struct index_entry *e);
+
+/* Takes an entry out; false when there is none. @ret may be NULL. */
+bool index_take(struct index *x, const struct hash256 *id, struct index_entry *ret);
+
+/* Borrowed until the next change; NULL when there is none. */
+const struct index_entry *index_find(const struct index *x, const struct hash256 *id);
+
+#endif

@@ -1,0 +1,91 @@
+#include "cache-node/cache/tier.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/fd.h"
+#include "common/base/log.h"
+
+int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err)
+{
+	*t = (struct tier){.kind = config->kind, .objects_fd = -1, .bytes_max = config->bytes_max};
+	(void)snprintf(t->name, sizeof t->name, "%s", config->name ? config->name : "");
+	if (mkdirat(config->dir_fd, "objects", 0700) != 0 && errno != EEXIST)
+		return err_set(err, -errno, "tier %s: cannot make the folder objects: %s", t->name,
+			       err_text(-errno));
+	t->objects_fd = openat(config->dir_fd, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (t->objects_fd < 0)
+		return err_set(err, -errno, "tier %s: cannot open the folder objects: %s", t->name,
+			       err_text(-errno));
+	return 0;
+}
+
+void tier_done(struct tier *t)
+{
+	t->objects_fd = t->objects_fd > 0 ? fd_close(t->objects_fd) : -1;
+}
+
+void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES])
+{
+	static const char *const suffixes[] = {
+		[TIER_PART] = ".part", [TIER_DATA] = ".data", [TIER_SIDE] = ".side"};
+	char hex[HASH256_HEX];
+	hash256_hex(id, hex);
+	(void)snprintf(out, TIER_PATH_BYTES, "%.2s/%s%s", hex, hex + 2, suffixes[file]);
+}
+
+bool tier_take(struct tier *t, uint64_t bytes)
+{
+	if (atomic_load(&t->failed))
+		return false;
+	uint_fast64_t used = atomic_load(&t->used);
+	do {
+		if (bytes > t->bytes_max || used > t->bytes_max - bytes)
+			return false;
+	} while (!atomic_compare_exchange_weak(&t->used, &used, used + bytes));
+	return true;
+}
+
+void tier_give(struct tier *t, uint64_t bytes)
+{
+	uint_fast64_t before = atomic_fetch_sub(&t->used, bytes);
+	CHECK(before >= bytes);
+}
+
+int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int flags)
+{
+	char path[TIER_PATH_BYTES];
+	tier_path(id, file, path);
+	int fd = openat(t->objects_fd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 && errno == ENOENT && (flags & O_CREAT)) {
+		char folder[3] = {path[0], path[1], 0};
+		if (mkdirat(t->objects_fd, folder, 0700) != 0 && errno != EEXIST)
+			return -errno;
+		fd = openat(t->objects_fd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+void tier_unlink(struct tier *t, const struct hash256 *id)
+{
+	/* The sidecar last: what is left by a crash in between is a sidecar alone, which the scan removes. */
+	static const enum tier_file files[] = {TIER_DATA, TIER_PART, TIER_SIDE};
+	for (size_t i = 0; i < LENGTH(files); i++) {
+		char path[TIER_PATH_BYTES];
+		tier_path(id, files[i], path);
+		if (unlinkat(t->objects_fd, path, 0) != 0 && errno != ENOENT)
+			(void)tier_judge(t, -errno);
+	}
+}
+
+int tier_judge(struct tier *t, int code)
+{
+	if ((code == -EIO || code == -EROFS) && !atomic_exchange(&t->failed, true))
+		log_write(LOG_ERROR, "a cache tier failed and is written no more", LOG_STR("tier", t->name),
+			  LOG_STR("error", err_text(code)), NULL);
+	return code;
+}

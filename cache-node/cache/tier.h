@@ -1,0 +1,55 @@
+/*
+ * tier - one directory that holds object files: names, room, health.
+ *
+ * Threads: all calls from any thread.
+ */
+#ifndef CACHE_NODE_CACHE_TIER_H
+#define CACHE_NODE_CACHE_TIER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache-node/cache.h"
+
+struct tier {
+	enum cache_tier_kind kind;
+	char name[256];
+	int objects_fd; /* the folder "objects" */
+	uint64_t bytes_max;
+	atomic_uint_fast64_t used;    /* bytes charged: files and sidecars */
+	atomic_uint_fast64_t objects; /* of which so many objects */
+	atomic_uint_fast64_t sealed, evicted, evicted_bytes;
+	atomic_bool failed; /* the device answered EIO or EROFS: nothing is written any more */
+};
+
+enum tier_file { TIER_PART, TIER_DATA, TIER_SIDE };
+#define TIER_PATH_BYTES 80
+
+/* Makes "objects" below the tier's directory. 0, -errno with words. tier_done() ends it, also after a failure. */
+MUST_CHECK int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err);
+void tier_done(struct tier *t);
+
+/* "ab/cdef....part", below objects_fd. */
+void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES]);
+
+/* Takes @bytes of the tier's room; false when it has not so much, or has failed. tier_give() gives them back. */
+MUST_CHECK bool tier_take(struct tier *t, uint64_t bytes);
+void tier_give(struct tier *t, uint64_t bytes);
+
+/* Opens a file of an object, close-on-exec and never through a link; with O_CREAT makes its folder too. fd or -errno. */
+MUST_CHECK int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int flags);
+
+/* Removes all files of an object. */
+void tier_unlink(struct tier *t, const struct hash256 *id);
+
+/* Looks at the -errno of an operation on the tier: -EIO and -EROFS fail the tier, said once in the log. Returns @code. */
+int tier_judge(struct tier *t, int code);
+
+/* @bytes as a file system will count them. */
+static inline uint64_t tier_round(uint64_t bytes)
+{
+	return (bytes + 4095) & ~UINT64_C(4095);
+}
+
+#endif

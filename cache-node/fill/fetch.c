@@ -1,0 +1,588 @@
+#include "cache-node/fill/fetch.h"
+
+#include <errno.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+
+#define FEED_MAX 4 /* hungry objects looked at when an op ends */
+
+/* One read of the source. Life: made under object.lock, launched, ended by its sink's done(). The launcher and done() may
+ * run at once; the second of them frees it. */
+struct op {
+	struct list link;            /* object.ops */
+	struct list all;             /* cache.ops; fetch_lock */
+	struct list starving;        /* cache.starving; fetch_lock */
+	struct list launch;          /* on its way to the source */
+	struct cache_object *object; /* counted */
+	struct source *source;
+	struct source_op *handle;         /* fetch_lock; NULL until the source named it */
+	bool launching, ended, cancelled; /* fetch_lock */
+	struct plan_span span;
+	uint64_t at, end;        /* object.lock: bytes before @at were delivered */
+	struct segment *segment; /* object.lock: being filled */
+	int64_t started_ns;
+};
+
+static uint64_t span_first(const struct plan_span *s)
+{
+	return s->first * SIDECAR_BLOCK_BYTES;
+}
+
+static struct segment *segment_at(struct cache_object *o, uint64_t offset)
+{
+	list_for_each (l, &o->segments) {
+		struct segment *s = LIST_ENTRY(l, struct segment, link);
+		if (offset >= s->offset && offset < s->offset + s->filled)
+			return s;
+	}
+	return NULL;
+}
+
+uint64_t fetch_available(struct cache_object *o, uint64_t offset, struct segment **ret_segment)
+{
+	struct segment *s = segment_at(o, offset);
+	*ret_segment = s;
+	if (s)
+		return s->offset + s->filled;
+	uint64_t block = offset / SIDECAR_BLOCK_BYTES;
+	if (o->body && body_has(o->body, block))
+		return MIN((block + 1) * SIDECAR_BLOCK_BYTES, o->size);
+	return offset;
+}
+
+/* Blocks whose bytes are all in the segment. */
+static uint64_t segment_blocks(const struct segment *s)
+{
+	return (s->length + SIDECAR_BLOCK_BYTES - 1) / SIDECAR_BLOCK_BYTES;
+}
+
+static void segment_free(struct segment *s)
+{
+	struct cache *c = s->object->cache;
+	list_remove(&s->link);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	bool first = c->pool.warm == 0;
+	pool_give(&c->pool, s->data);
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	(void)fetch_wake_starving(c);
+	if (first)
+		timer_poke(c);
+	(void)mem_free(s);
+}
+
+static void segment_settle(struct segment *s)
+{
+	struct cache_object *o = s->object;
+	if (s->refs > 0 || (s->length && !s->kept && waits_touch(o, s->offset, s->offset + s->length)))
+		return;
+	if (!s->kept && s->length && o->plan)
+		plan_lost(o->plan, s->offset / SIDECAR_BLOCK_BYTES, segment_blocks(s));
+	segment_free(s);
+}
+
+void segment_unref(struct segment *s)
+{
+	CHECK(s->refs > 0);
+	s->refs--;
+	segment_settle(s);
+}
+
+void segments_sweep(struct cache_object *o)
+{
+	list_for_each_safe (l, next, &o->segments)
+		segment_settle(LIST_ENTRY(l, struct segment, link));
+}
+
+bool fetch_wake_starving(struct cache *c)
+{
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	bool some = !list_empty(&c->starving);
+	list_for_each (l, &c->starving) {
+		struct op *op = LIST_ENTRY(l, struct op, starving);
+		if (op->handle && !op->ended)
+			source_op_resume(op->handle);
+	}
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	return some;
+}
+
+static void segment_write(struct job *job)
+{
+	struct segment *s = LIST_ENTRY(job, struct segment, job);
+	struct cache_object *o = s->object;
+	struct cache *c = o->cache;
+	uint64_t length = s->length;
+	(void)pthread_mutex_lock(&o->lock);
+	bool stale = s->generation != o->generation;
+	(void)pthread_mutex_unlock(&o->lock);
+	struct body *b = stale ? NULL : object_body_to_fill(o);
+	int r = stale ? -ENOENT : -ENOSPC;
+	if (b)
+		r = body_write(b, s->offset / SIDECAR_BLOCK_BYTES, s->data, s->length);
+
+	(void)pthread_mutex_lock(&o->lock);
+	bool kept = r == 0 && o->body == b;
+	s->kept = kept;
+	o->passing = r && r != -ENOENT; /* ENOENT: evicted while it was filled */
+	if (o->passing) {
+		struct err err;
+		(void)err_set(&err, r, "%s: cannot be kept: %s", o->key, err_text(r));
+		loads_end(o, r, &err);
+		(void)atomic_fetch_add(&c->counters.passed_by_bytes, length);
+	}
+	segment_unref(s);
+	(void)pthread_mutex_unlock(&o->lock);
+
+	if (kept)
+		(void)atomic_fetch_add(&c->datasets[o->dataset].cached_bytes, tier_round(length));
+	if (b && r == -ENOSPC)
+		atomic_store(&c->pressure[b->tier - c->tiers], true);
+	if (r == -ENOSPC || (b && keeper_tier_is_high(b->tier)))
+		keeper_poke(c);
+	if (r == 0 && body_full(b))
+		object_seal(o, b);
+	(void)body_unref(b);
+	(void)cache_put(o);
+}
+
+/* Hands the reference of the op to the writer. */
+static void segment_to_writer(struct segment *s)
+{
+	struct cache_object *o = s->object;
+	plan_here(o->plan, s->offset / SIDECAR_BLOCK_BYTES, segment_blocks(s));
+	(void)cache_ref(o);
+	s->job.run = segment_write;
+	workers_add(&o->cache->writers, &s->job);
+}
+
+/* How many buffers may be out for @op to get one more: reading ahead leaves a quarter to those who wait. What is passed
+ * by stays in memory until its readers were answered, so they may go beyond the limit, up to twice as far. */
+static size_t buffers_for(const struct op *op)
+{
+	const struct cache_object *o = op->object;
+	size_t max = o->cache->pool.used_max;
+	if (!waits_lack(o, op->at, op->end))
+		return max - max / 4;
+	return o->passing ? 2 * max : max;
+}
+
+static struct segment *segment_new(struct op *op)
+{
+	struct cache *c = op->object->cache;
+	struct segment *s = mem_calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	size_t limit = buffers_for(op);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	s->data = pool_take(&c->pool, limit);
+	bool starves = !s->data;
+	list_remove(&op->starving);
+	if (starves)
+		list_push_back(&c->starving, &op->starving);
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	if (starves) {
+		timer_poke(c);
+		return mem_free(s);
+	}
+	uint64_t end = MIN((op->at / SEGMENT_BYTES + 1) * SEGMENT_BYTES, op->end);
+	s->object = op->object;
+	s->offset = op->at;
+	s->length = (uint32_t)(end - op->at);
+	s->refs = 1;
+	s->generation = op->object->generation;
+	list_push_back(&op->object->segments, &s->link);
+	return s;
+}
+
+static uint8_t *op_space(void *ctx, size_t *ret_len)
+{
+	struct op *op = ctx;
+	struct cache_object *o = op->object;
+	uint8_t *at = NULL;
+	(void)pthread_mutex_lock(&o->lock);
+	if (!op->segment && op->at < op->end)
+		op->segment = segment_new(op);
+	if (op->segment) {
+		at = op->segment->data + op->segment->filled;
+		*ret_len = op->segment->length - op->segment->filled;
+	}
+	(void)pthread_mutex_unlock(&o->lock);
+	return at;
+}
+
+static void op_filled(void *ctx, size_t len)
+{
+	struct op *op = ctx;
+	struct cache_object *o = op->object;
+	(void)pthread_mutex_lock(&o->lock);
+	struct segment *s = op->segment;
+	CHECK(s);
+	CHECK(len <= s->length - s->filled);
+	s->filled += (uint32_t)len;
+	op->at += len;
+	waits_arrived(o, s);
+	if (s->filled == s->length) {
+		op->segment = NULL;
+		segment_to_writer(s);
+	}
+	(void)pthread_mutex_unlock(&o->lock);
+	(void)atomic_fetch_add(&o->cache->counters.fetched_bytes, len);
+	(void)atomic_fetch_add(&o->cache->datasets[o->dataset].source_bytes, len);
+}
+
+/* The transfer ended within a segment: what is whole of it is kept. */
+static void op_cut_segment(struct op *op)
+{
+	struct segment *s = op->segment;
+	op->segment = NULL;
+	if (!s)
+		return;
+	s->length = s->filled / SIDECAR_BLOCK_BYTES * SIDECAR_BLOCK_BYTES;
+	s->filled = s->length;
+	op->at = s->offset + s->length;
+	if (s->length)
+		segment_to_writer(s);
+	else
+		segment_unref(s);
+}
+
+/* Codes a reader may see (cache.h). */
+static int code_for_reader(int status)
+{
+	switch (status) {
+	case -EACCES:
+	case -ESTALE:
+	case -ECANCELED:
+		return status;
+	case -ENOENT:
+		return -ESTALE;
+	default:
+		return -EIO;
+	}
+}
+
+static void op_fail(struct op *op, int status, const struct err *err)
+{
+	struct cache_object *o = op->object;
+	struct err words;
+	int code = code_for_reader(status);
+	(void)err_set(&words, code, "%s", err_words(err, status));
+	if (!err || !err->text[0])
+		(void)err_wrap(&words, code, "%s", o->key);
+	plan_calm(o->plan);
+	waits_fail(o, op->at, op->end, code, &words);
+	loads_end(o, code, &words);
+}
+
+/* The last look at an op: nothing of the cache may be touched after it left cache.ops. */
+static void op_leave(struct cache *c, struct op *op)
+{
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	list_remove(&op->all);
+	op->ended = true;
+	bool free_it = !op->launching;
+	(void)pthread_cond_broadcast(&c->fetch_idle);
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	if (free_it)
+		(void)mem_free(op);
+}
+
+static void op_done(void *ctx, int status, const struct err *err)
+{
+	struct op *op = ctx;
+	struct cache_object *o = op->object;
+	struct cache *c = o->cache;
+	struct list launch;
+	list_init(&launch);
+
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	list_remove(&op->starving);
+	op->handle = NULL; /* from here on nobody cancels or resumes it */
+	c->in_flight -= op->end - span_first(&op->span);
+	bool cancelled = op->cancelled;
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+
+	(void)pthread_mutex_lock(&o->lock);
+	op_cut_segment(op);
+	list_remove(&op->link);
+	plan_ended(o->plan, &op->span);
+	if (status == 0 && op->at < op->end)
+		status = -ERR_CORRUPT;
+	if (status && !(cancelled && status == -ECANCELED))
+		op_fail(op, status, err);
+	if (status)
+		waits_again(o);
+	fetch_collect(o, &launch);
+	(void)pthread_mutex_unlock(&o->lock);
+
+	histogram_add(&c->fill_latency, clock_mono_ns() - op->started_ns);
+	fetch_launch(&launch);
+	fetch_feed(c);
+	(void)cache_put(o);
+	op_leave(c, op);
+}
+
+static const struct source_sink sink = {.space = op_space, .filled = op_filled, .done = op_done};
+
+static struct op *op_new(struct cache_object *o, const struct plan_span *span)
+{
+	struct cache *c = o->cache;
+	struct op *op = mem_calloc(1, sizeof *op);
+	if (!op)
+		return NULL;
+	op->object = cache_ref(o);
+	op->source = o->source;
+	op->span = *span;
+	op->at = span_first(span);
+	op->end = MIN(op->at + span->count * SIDECAR_BLOCK_BYTES, o->size);
+	op->launching = true;
+	list_init(&op->starving);
+	list_push_back(&o->ops, &op->link);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	list_push_back(&c->ops, &op->all);
+	c->in_flight += op->end - op->at;
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	(void)atomic_fetch_add(&c->counters.fetches, 1);
+	return op;
+}
+
+/* Bytes that may be read ahead now: half of the buffers, less what is on its way. */
+static uint64_t room_ahead(struct cache_object *o)
+{
+	struct cache *c = o->cache;
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	uint64_t half = c->pool.used_max * SEGMENT_BYTES / 2;
+	uint64_t room = c->in_flight < half ? half - c->in_flight : 0;
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	return o->passing ? 0 : room;
+}
+
+static bool collect_one(struct cache_object *o, const struct plan_span *span, struct list *launch)
+{
+	struct op *op = op_new(o, span);
+	if (op) {
+		list_push_back(launch, &op->launch);
+		return true;
+	}
+	struct err err;
+	(void)err_set(&err, -EIO, "%s: out of memory", o->key);
+	plan_ended(o->plan, span);
+	plan_calm(o->plan);
+	waits_fail(o, 0, o->size, -EIO, &err);
+	loads_end(o, -ENOMEM, &err);
+	return false;
+}
+
+static void get_hungry(struct cache_object *o)
+{
+	struct cache *c = o->cache;
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	if (list_empty(&o->hungry) && !list_empty(&c->ops)) { /* an op that ends will feed it */
+		list_push_back(&c->hungry, &o->hungry);
+		(void)cache_ref(o);
+	}
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+}
+
+static bool is_over(struct cache_object *o)
+{
+	(void)pthread_mutex_lock(&o->cache->fetch_lock);
+	bool stopping = o->cache->stopping;
+	(void)pthread_mutex_unlock(&o->cache->fetch_lock);
+	if (!stopping && o->source)
+		return false;
+	if (list_empty(&o->waits) && list_empty(&o->loads))
+		return true;
+	struct err err;
+	int code = stopping ? -ECANCELED : -EIO;
+	(void)err_set(&err, code, "%s: %s", o->key, stopping ? "the cache ends" : "its source was removed");
+	waits_fail(o, 0, o->size, code, &err);
+	loads_end(o, code, &err);
+	return true;
+}
+
+void fetch_collect(struct cache_object *o, struct list *launch)
+{
+	struct plan_span span;
+	bool more = false;
+	if (!o->plan || is_over(o))
+		return;
+	list_for_each (l, &o->waits) {
+		const struct wait *w = LIST_ENTRY(l, struct wait, link);
+		uint64_t end = w->read->offset + w->read->length;
+		while (plan_next_read(o->plan, w->cursor, end - w->cursor, room_ahead(o), &span))
+			if (!collect_one(o, &span, launch))
+				return; /* no wait is left */
+	}
+	while (!o->passing && plan_next(o->plan, room_ahead(o), &span, &more))
+		if (!collect_one(o, &span, launch))
+			return;
+	if (more)
+		get_hungry(o);
+}
+
+static void launch_one(struct op *op)
+{
+	struct cache_object *o = op->object;
+	struct cache *c = o->cache;
+	struct source_op *handle = NULL;
+	struct source_read_request request = {.key = o->key,
+					      .offset = op->at,
+					      .length = op->end - op->at,
+					      .object_size = o->size,
+					      .validator = o->validator,
+					      .sink = &sink,
+					      .ctx = op};
+	op->started_ns = clock_mono_ns();
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	int r = op->cancelled ? -ECANCELED : 0;
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	if (r == 0)
+		r = source_read(op->source, &request, &handle);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	op->launching = false;
+	bool ended = op->ended;
+	if (r == 0 && !ended) {
+		op->handle = handle;
+		if (op->cancelled)
+			source_op_cancel(handle);
+		else if (!list_empty(&op->starving))
+			source_op_resume(handle);
+	}
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	if (ended)
+		(void)mem_free(op);
+	else if (r)
+		op_done(op, r, NULL);
+}
+
+void fetch_launch(struct list *launch)
+{
+	list_for_each_safe (l, next, launch) {
+		struct op *op = LIST_ENTRY(l, struct op, launch);
+		list_remove(l);
+		launch_one(op);
+	}
+}
+
+static void op_cancel(struct op *op)
+{
+	struct cache *c = op->object->cache;
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	if (!op->cancelled && op->handle)
+		source_op_cancel(op->handle);
+	op->cancelled = true;
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+}
+
+void fetch_cancel_unwanted(struct cache_object *o)
+{
+	list_for_each (l, &o->ops) {
+		struct op *op = LIST_ENTRY(l, struct op, link);
+		uint64_t first = op->at / SIDECAR_BLOCK_BYTES;
+		uint64_t end = op->span.first + op->span.count;
+		if (!waits_lack(o, op->at, op->end) && !plan_wants(o->plan, first, end - first))
+			op_cancel(op);
+	}
+}
+
+void fetch_cancel_all(struct cache_object *o)
+{
+	list_for_each (l, &o->ops)
+		op_cancel(LIST_ENTRY(l, struct op, link));
+}
+
+/* False when nobody is hungry. */
+static bool feed_one(struct cache *c)
+{
+	struct cache_object *o = NULL;
+	struct list launch;
+	list_init(&launch);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	if (!list_empty(&c->hungry)) {
+		o = LIST_ENTRY(c->hungry.next, struct cache_object, hungry);
+		list_remove(&o->hungry);
+	}
+	(void)pthread_mutex_unlock(&c->fetch_lock);
+	if (!o)
+		return false;
+	(void)pthread_mutex_lock(&o->lock);
+	fetch_collect(o, &launch);
+	(void)pthread_mutex_unlock(&o->lock);
+	fetch_launch(&launch);
+	(void)cache_put(o);
+	return true;
+}
+
+void fetch_feed(struct cache *c)
+{
+	for (int i = 0; i < FEED_MAX && feed_one(c); i++)
+		;
+}
+
+void fetch_feed_all(struct cache *c)
+{
+	while (feed_one(c))
+		;
+}
+
+bool fetch_uses_source(const struct cache *c, const struct source *s)
+{
+	list_for_each (l, &c->ops)
+		if (!s || LIST_ENTRY(l, struct op, all)->source == s)
+			return true;
+	return false;
+}
+
+static void load_reply(struct job *job)
+{
+	struct load *l = LIST_ENTRY(job, struct load, job);
+	l->load->done(l->load, l->status, &l->err);
+	(void)cache_put(l->object);
+	(void)mem_free(l);
+}
+
+void loads_end(struct cache_object *o, int status, const struct err *err)
+{
+	list_for_each_safe (at, next, &o->loads) {
+		struct load *l = LIST_ENTRY(at, struct load, link);
+		list_remove(&l->link);
+		l->status = status;
+		if (err)
+			l->err = *err;
+		l->job.run = load_reply;
+		workers_add(&o->cache->repliers, &l->job);
+	}
+	if (o->plan)
+		plan_loads(o->plan, 0);
+}
+
+void cache_load_start(struct cache_object *o, struct cache_load *load)
+{
+	struct list launch;
+	list_init(&launch);
+	struct load *l = mem_calloc(1, sizeof *l);
+	(void)pthread_mutex_lock(&o->lock);
+	bool sealed = o->size == 0 || object_is_sealed(o);
+	struct body *full = !sealed && o->body && body_full(o->body) ? body_ref(o->body) : NULL;
+	struct plan *plan = sealed ? NULL : object_plan(o);
+	if (l && plan) {
+		l->object = cache_ref(o);
+		l->load = load;
+		list_push_back(&o->loads, &l->link);
+		plan_loads(plan, 1);
+		o->passing = false; /* there may be room again; the first write tells */
+		fetch_collect(o, &launch);
+	}
+	(void)pthread_mutex_unlock(&o->lock);
+	if (!l || !plan) {
+		(void)mem_free(l);
+		load->done(load, sealed ? 0 : -ENOMEM, NULL);
+		return;
+	}
+	fetch_launch(&launch);
+	if (full)
+		object_seal(o, full);
+	(void)body_unref(full);
+}

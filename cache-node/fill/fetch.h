@@ -1,0 +1,121 @@
+/*
+ * fetch - carries out the plan of an object: source reads into segment buffers, and from there to the tier.
+ *
+ * A segment is filled by one op in order. When it is full, a writer thread takes it; it is given back to the pool when
+ * it stands on the tier (or is passed by) and nobody reads from it. Whoever waits for bytes is answered from the
+ * segment while it still fills (read.c).
+ *
+ * Threads: all state of an object is under object.lock. Callbacks of the source only copy pointers, move counters and
+ * queue jobs.
+ */
+#ifndef CACHE_NODE_FILL_FETCH_H
+#define CACHE_NODE_FILL_FETCH_H
+
+#include "cache-node/cache/internal.h"
+
+#define PIECES_MAX 6 /* a read of 1 MiB touches at most 5 blocks */
+
+struct segment {
+	struct list link; /* object.segments */
+	struct job job;   /* the write */
+	struct cache_object *object;
+	uint64_t offset;
+	uint32_t length, filled;
+	uint8_t *data;
+	uint32_t generation; /* of the object when it was made */
+	int refs;            /* the op or the writer, and answers that point into it */
+	bool kept;           /* its bytes stand on the tier */
+};
+
+/* One stretch of an answer: in a segment, or (NULL) on the tier. */
+struct piece {
+	struct segment *segment;
+	uint64_t offset;
+	uint32_t length;
+};
+
+struct answer {
+	struct piece pieces[PIECES_MAX];
+	int count;
+	struct body *body; /* counted; set where a piece is on the tier */
+};
+
+/* A read that lacks bytes. */
+struct wait {
+	struct list link, timed;     /* object.waits; cache.timed */
+	struct job job;              /* the answer */
+	struct cache_object *object; /* counted */
+	struct cache_read *read;
+	uint64_t cursor; /* all before it has arrived */
+	int64_t started_ns;
+	int status;
+	struct answer answer;
+	struct err err;
+};
+
+/* A load that runs. */
+struct load {
+	struct list link; /* object.loads */
+	struct job job;
+	struct cache_object *object; /* counted */
+	struct cache_load *load;
+	int status;
+	struct err err;
+};
+
+/* Asks the plan what to fetch for the waits, the streams and the loads of @o and puts new ops on @launch. Under object.lock. */
+void fetch_collect(struct cache_object *o, struct list *launch);
+
+/* Starts them. Under no lock. */
+void fetch_launch(struct list *launch);
+
+/* Cancels the ops nobody wants: no wait, no stream, no load. Under object.lock. */
+void fetch_cancel_unwanted(struct cache_object *o);
+
+/* Cancels all ops of @o. Under object.lock. */
+void fetch_cancel_all(struct cache_object *o);
+
+/* Where contiguous bytes from @offset on end, in a segment or on the tier; @offset itself when it is not here. *ret_segment is
+ * NULL when they are on the tier. Under object.lock. */
+uint64_t fetch_available(struct cache_object *o, uint64_t offset, struct segment **ret_segment);
+
+/* Gives up a reference. Under object.lock. */
+void segment_unref(struct segment *s);
+/* Lets go what was kept in memory for waits that left. Under object.lock. */
+void segments_sweep(struct cache_object *o);
+
+/* Wakes ops that wait for a buffer. False when there are none. */
+bool fetch_wake_starving(struct cache *c);
+
+/* Gives the objects that lacked room to read ahead another chance. */
+void fetch_feed(struct cache *c);
+
+/* The same for all of them, when no new fetch may start. */
+void fetch_feed_all(struct cache *c);
+
+/* Whether an op reads from @s (NULL: from any). Under fetch_lock. */
+bool fetch_uses_source(const struct cache *c, const struct source *s);
+
+/* Ends the loads of @o. Under object.lock; the callbacks run elsewhere. */
+void loads_end(struct cache_object *o, int status, const struct err *err);
+
+/* read.c: bytes came into @s. Under object.lock. */
+void waits_arrived(struct cache_object *o, const struct segment *s);
+/* read.c: the bytes [@from, @to) will not come: ends the waits that lack some of them. Under object.lock. */
+void waits_fail(struct cache_object *o, uint64_t from, uint64_t to, int status, const struct err *err);
+/* read.c: a fetch ended early or bytes were lost: looks again at what the waits lack. Under object.lock. */
+void waits_again(struct cache_object *o);
+/* read.c: whether a wait lacks some of [@from, @to); whether one touches it. Under object.lock. */
+bool waits_lack(const struct cache_object *o, uint64_t from, uint64_t to);
+bool waits_touch(const struct cache_object *o, uint64_t from, uint64_t to);
+
+/* timer.c */
+MUST_CHECK int timer_start(struct cache *c);
+void timer_stop(struct cache *c);
+void timer_poke(struct cache *c);
+void timer_add(struct wait *w);
+void timer_remove(struct wait *w);
+/* read.c: ends the waits whose time is over. */
+void waits_expire(struct cache_object *o, int64_t now_ns);
+
+#endif
