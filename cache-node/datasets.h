@@ -1,0 +1,97 @@
+/*
+ * datasets - what this node was told of: datasets, their credentials, their sources, and the syncs that give them versions.
+ *
+ * A dataset is found by name and counted; each has a thread that syncs it when it is new, changed, asked for, or due. What
+ * was told is saved in the node memory, so a new worker knows it without asking.
+ */
+#ifndef CACHE_NODE_DATASETS_H
+#define CACHE_NODE_DATASETS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/larder/v1/node.pb-c.h"
+#include "cache-node/cache.h"
+#include "cache-node/catalog.h"
+#include "cache-node/supervisor/mounter_client.h"
+#include "cache-node/supervisor/node_memory.h"
+#include "common/base/attr.h"
+#include "common/base/err.h"
+#include "common/dataset.h"
+#include "common/manifest.h"
+
+struct datasets;
+struct node_dataset; /* a counted reference to one */
+
+struct datasets_config {
+	struct catalog *catalog;
+	struct cache *cache;
+	struct mounter_client *mounter;
+	struct node_memory *memory;
+	struct source_loop *read_loop, *sync_loop; /* apart, so that a listing never delays a read */
+	int temp_dir_fd;
+	/* A dataset has a new version (or its first). From a sync thread. */
+	void (*moved)(void *ctx, struct node_dataset *d, const struct catalog_head *head);
+	void *ctx;
+};
+
+/* Knows what the node memory holds. 0, -errno with words. */
+MUST_CHECK int datasets_new(const struct datasets_config *config, struct datasets **ret, struct err *err);
+
+/* Stops the syncs, ends the sources. No reference may be left. */
+struct datasets *datasets_free(struct datasets *all);
+DEFINE_CLEANUP(struct datasets *, datasets_free)
+
+/* Takes over a spec or a credential, as sent; older generations are ignored. 0, -EINVAL and the like with words. */
+MUST_CHECK int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struct err *err);
+MUST_CHECK int datasets_put_credential(struct datasets *all, const Larder__V1__Credential *message, struct err *err);
+
+/* Forgets a dataset, its head and what the cache holds of it. -EBUSY while it is mounted, -ENOENT. */
+MUST_CHECK int datasets_delete(struct datasets *all, const char *namespace_, const char *name, struct err *err);
+
+/* The dataset, or NULL. datasets_unref() gives it back. */
+struct node_dataset *datasets_find(struct datasets *all, const char *full_name);
+struct node_dataset *datasets_unref(struct node_dataset *d);
+DEFINE_CLEANUP(struct node_dataset *, datasets_unref)
+
+/* Calls @visit with each dataset, in the order they came. */
+void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_dataset *d), void *ctx);
+
+/* "namespace/name"; lives as long as the reference. */
+const char *node_dataset_name(const struct node_dataset *d);
+
+struct node_dataset_access {
+	uint32_t uid, gid;
+	uint16_t mode;
+	bool latest; /* mounts follow the head */
+};
+void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access *ret);
+
+/* The head that mounts show; -ENOENT while there is none, with what is waited for or wrong in @err. */
+MUST_CHECK int node_dataset_head(struct node_dataset *d, struct catalog_head *ret, struct err *err);
+
+/* Waits until there is a head, at most until @deadline_ns (CLOCK_MONOTONIC) or *stop. 0, -ETIMEDOUT or -ECANCELED with the
+ * reason why it is not ready. A sync that failed for good (no such bucket, wrong key) ends the wait at once. */
+MUST_CHECK int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(void *ctx), void *ctx,
+				 struct catalog_head *ret, struct err *err);
+
+/* Opens the manifest of @root; the caller frees it. */
+MUST_CHECK int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret,
+				 struct err *err);
+
+/* The cache object of a file entry (size at least 1). The caller puts it. */
+MUST_CHECK int node_dataset_object(struct node_dataset *d, const struct manifest_found *entry, struct cache_object **ret,
+				   struct err *err);
+
+/* Asks for a sync and waits for its end; progress in *ret_objects while it runs (may be NULL). */
+MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects), void *ctx,
+				 struct err *err);
+
+/* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
+MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);
+
+/* Mounts hold a dataset: counts them for datasets_delete(). */
+void node_dataset_mounted(struct node_dataset *d, int change);
+
+#endif

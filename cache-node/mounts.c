@@ -1,0 +1,376 @@
+/*
+ * The list changes seldom and is walked often, so a read-write lock guards it. It is not held while a mount is made or
+ * ended: such a mount is marked busy in the list meanwhile.
+ *
+ * A worker that ends leaves its sessions as they are: the process goes, the next one takes over.
+ */
+#include "cache-node/mounts.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/fd.h"
+#include "common/base/list.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define MAX_READ (1u << 20)
+
+struct mount_point {
+	struct list link;
+	struct mounts *all;
+	struct node_dataset *dataset; /* a reference */
+	struct session *session;      /* NULL while it is being made */
+	uint8_t id[SHM_SESSION_BYTES];
+	char *target;
+	bool busy; /* being made or ended */
+};
+
+struct mounts {
+	struct mounts_config config;
+	struct datasets *datasets;
+	pthread_rwlock_t lock; /* guards list and the marks of its members */
+	struct list list;
+};
+
+int mounts_new(const struct mounts_config *config, struct mounts **ret)
+{
+	struct mounts *m = mem_calloc(1, sizeof *m);
+
+	if (!m)
+		return -ENOMEM;
+	m->config = *config;
+	list_init(&m->list);
+	(void)pthread_rwlock_init(&m->lock, NULL);
+	*ret = m;
+	return 0;
+}
+
+void mounts_attach(struct mounts *m, struct datasets *datasets)
+{
+	m->datasets = datasets;
+}
+
+/* ---- what a session asks of its dataset ---- */
+
+static int view_open(void *ctx, const struct hash256 *root, struct manifest **ret, struct err *err)
+{
+	const struct mount_point *p = ctx;
+
+	return node_dataset_open(p->dataset, root, ret, err);
+}
+
+static int view_object(void *ctx, const struct manifest_found *entry, struct cache_object **ret, struct err *err)
+{
+	const struct mount_point *p = ctx;
+
+	return node_dataset_object(p->dataset, entry, ret, err);
+}
+
+static void *end_main(void *arg)
+{
+	struct mount_point *p = arg;
+	struct err err = {0};
+
+	log_write(LOG_WARN, "a mount was taken away from outside", LOG_STR("target", p->target), NULL);
+	if (mounts_unpublish(p->all, p->target, true, &err))
+		log_write(LOG_DEBUG, "ending it", LOG_STR("error", err.text), NULL); /* somebody else is ending it */
+	return NULL;
+}
+
+/* From a thread of the session, which cannot wait for itself. */
+static void view_ended(void *ctx, struct session *s)
+{
+	struct mount_point *p = ctx;
+	pthread_t thread;
+
+	(void)s;
+	(void)pthread_rwlock_rdlock(&p->all->lock);
+	bool busy = p->busy; /* we are ending it ourselves */
+	(void)pthread_rwlock_unlock(&p->all->lock);
+	if (!busy && pthread_create(&thread, NULL, end_main, p) == 0)
+		(void)pthread_detach(thread);
+}
+
+/* ---- making ---- */
+
+static struct mount_point *point_free(struct mount_point *p)
+{
+	if (!p)
+		return NULL;
+	(void)session_free(p->session);
+	(void)datasets_unref(p->dataset);
+	(void)mem_free(p->target);
+	return mem_free(p);
+}
+DEFINE_CLEANUP(struct mount_point *, point_free)
+
+static struct mount_point *point_new(struct mounts *m, const char *dataset, const char *target)
+{
+	CLEANUP(point_free) struct mount_point *p = mem_calloc(1, sizeof *p);
+	if (!p)
+		return NULL;
+	p->all = m;
+	list_init(&p->link);
+	p->target = mem_strdup(target);
+	p->dataset = datasets_find(m->datasets, dataset);
+	return p->target && p->dataset ? TAKE(p) : NULL;
+}
+
+static int start_session(struct mount_point *p, int dev_fd, int memory_fd, const struct catalog_head *head,
+			 struct err *err)
+{
+	struct node_dataset_access access;
+
+	node_dataset_access_get(p->dataset, &access);
+	struct session_config c = {
+		.dev_fd = dev_fd,
+		.memory_fd = memory_fd,
+		.mounter = p->all->config.mounter,
+		.view = {.open_version = view_open,
+			 .object = view_object,
+			 .ended = view_ended,
+			 .ctx = p,
+			 .uid = access.uid,
+			 .gid = access.gid,
+			 .mode = access.mode},
+		.version = head->version,
+		.root = head->root,
+	};
+	int r = session_new(&c, &p->session, err);
+	if (!r)
+		node_dataset_mounted(p->dataset, 1);
+	return r;
+}
+
+static void link_point(struct mounts *m, struct mount_point *p)
+{
+	(void)pthread_rwlock_wrlock(&m->lock);
+	list_push_back(&m->list, &p->link);
+	(void)pthread_rwlock_unlock(&m->lock);
+}
+
+static void unlink_point(struct mounts *m, struct mount_point *p)
+{
+	(void)pthread_rwlock_wrlock(&m->lock);
+	list_remove(&p->link);
+	(void)pthread_rwlock_unlock(&m->lock);
+}
+
+/* The lock is held. */
+static struct mount_point *find_target(struct mounts *m, const char *target)
+{
+	list_for_each(l, &m->list)
+		if (strcmp(LIST_ENTRY(l, struct mount_point, link)->target, target) == 0)
+			return LIST_ENTRY(l, struct mount_point, link);
+	return NULL;
+}
+
+static int adopt_one(struct mounts *m, const struct kept_session *k, struct err *err)
+{
+	struct catalog_head head = {0};
+	struct shm shm;
+
+	int r = shm_map(k->memory_fd, &shm, err);
+	if (r)
+		return r;
+	CLEANUP(point_free) struct mount_point *p = point_new(m, shm.h->dataset, shm.h->target);
+	if (!p)
+		r = err_set(err, -ENOENT, "dataset %s is not known", shm.h->dataset);
+	/* A session that never got its version (its maker died first) shows the head. */
+	if (!r && atomic_load(&shm.h->current) >= SHM_VERSIONS_MAX)
+		r = node_dataset_head(p->dataset, &head, err);
+	shm_unmap(&shm);
+	if (r)
+		return r;
+	memcpy(p->id, k->id, sizeof p->id);
+	r = start_session(p, k->dev_fd, k->memory_fd, &head, err);
+	if (r)
+		return r;
+	link_point(m, TAKE(p));
+	return 0;
+}
+
+void mounts_adopt(struct mounts *m, const struct kept_session *sessions, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct err err = {0};
+		int r = adopt_one(m, &sessions[i], &err);
+		if (!r)
+			continue;
+		log_write(LOG_ERROR, "a kept mount cannot be served and is ended", LOG_STR("error", err_words(&err, r)), NULL);
+		if (control_unmount(m->config.control, sessions[i].id, true, &err))
+			log_write(LOG_ERROR, "and it cannot be ended", LOG_STR("error", err.text), NULL);
+	}
+}
+
+static int make_mount(struct mounts *m, struct mount_point *p, const struct catalog_head *head, struct err *err)
+{
+	CLEANUP(fd_close) int dev_fd = -1;
+	CLEANUP(fd_close) int memory_fd = -1;
+	struct control_mount c = {.dataset = node_dataset_name(p->dataset),
+				  .target = p->target,
+				  .max_read = MAX_READ,
+				  .features = m->config.features};
+	struct shm shm;
+
+	int r = control_mount(m->config.control, &c, &dev_fd, &memory_fd, err);
+	if (r)
+		return r;
+	r = shm_map(memory_fd, &shm, err);
+	if (!r) {
+		memcpy(p->id, shm.h->session, sizeof p->id);
+		shm_unmap(&shm);
+		r = start_session(p, dev_fd, memory_fd, head, err);
+	}
+	if (r)
+		(void)!control_unmount(m->config.control, p->id, true, NULL); /* the first error is the one to report */
+	return r;
+}
+
+/* Reserves the target. 0; 1: mounted already, the same dataset; -EBUSY. */
+static int reserve(struct mounts *m, struct mount_point *p, struct err *err)
+{
+	int r = 0;
+
+	(void)pthread_rwlock_wrlock(&m->lock);
+	const struct mount_point *there = find_target(m, p->target);
+	if (!there) {
+		p->busy = true;
+		list_push_back(&m->list, &p->link);
+	} else if (there->busy || there->dataset != p->dataset) {
+		r = err_set(err, -EBUSY, "%s is mounted already, with %s", p->target, node_dataset_name(there->dataset));
+	} else {
+		r = 1;
+	}
+	(void)pthread_rwlock_unlock(&m->lock);
+	return r;
+}
+
+int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target, const struct catalog_head *head,
+		   struct err *err)
+{
+	CLEANUP(point_free) struct mount_point *p = point_new(m, node_dataset_name(d), target);
+	if (!p)
+		return err_set(err, -ENOENT, "dataset %s is going away", node_dataset_name(d));
+	int r = reserve(m, p, err);
+	if (r)
+		return r < 0 ? r : 0;
+	r = make_mount(m, p, head, err);
+	if (r) {
+		unlink_point(m, p);
+		return r;
+	}
+	(void)pthread_rwlock_wrlock(&m->lock);
+	p->busy = false;
+	(void)pthread_rwlock_unlock(&m->lock);
+	log_write(LOG_INFO, "mounted", LOG_STR("dataset", node_dataset_name(d)), LOG_STR("target", target),
+		  LOG_INT("version", head->version), NULL);
+	(void)TAKE(p);
+	/* The head may have moved between its choice and the list: follow what is the head now. */
+	struct catalog_head now;
+	if (node_dataset_head(d, &now, NULL) == 0 && now.version != head->version)
+		mounts_follow(m, d, &now);
+	return 0;
+}
+
+/* ---- ending ---- */
+
+/* A mount that was detached while in use is served until its last user lets go of it: only then do its threads end. */
+static void *drain_main(void *arg)
+{
+	struct mount_point *p = arg;
+
+	p->session = session_free(p->session);
+	node_dataset_mounted(p->dataset, -1);
+	(void)point_free(p);
+	return NULL;
+}
+
+static int mark_busy(struct mounts *m, const char *target, struct mount_point **ret, struct err *err)
+{
+	(void)pthread_rwlock_wrlock(&m->lock);
+	struct mount_point *p = find_target(m, target);
+	int r = !p	? err_set(err, -ENOENT, "nothing of Larder is mounted at %s", target)
+		: p->busy ? err_set(err, -EBUSY, "%s is being mounted or unmounted", target)
+			  : 0;
+	if (!r)
+		p->busy = true;
+	(void)pthread_rwlock_unlock(&m->lock);
+	*ret = p;
+	return r;
+}
+
+int mounts_unpublish(struct mounts *m, const char *target, bool lazy, struct err *err)
+{
+	struct mount_point *p;
+	int r = mark_busy(m, target, &p, err);
+
+	if (r)
+		return r;
+	r = control_unmount(m->config.control, p->id, lazy, err);
+	if (r) {
+		(void)pthread_rwlock_wrlock(&m->lock);
+		p->busy = false;
+		(void)pthread_rwlock_unlock(&m->lock);
+		return r;
+	}
+	unlink_point(m, p);
+	log_write(LOG_INFO, "unmounted", LOG_STR("target", target), NULL);
+	pthread_t thread;
+	if (lazy && pthread_create(&thread, NULL, drain_main, p) == 0)
+		(void)pthread_detach(thread);
+	else
+		(void)drain_main(p);
+	return 0;
+}
+
+/* ---- telling them ---- */
+
+void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalog_head *head)
+{
+	struct node_dataset_access access;
+
+	node_dataset_access_get(d, &access);
+	if (!access.latest)
+		return;
+	(void)pthread_rwlock_rdlock(&m->lock);
+	list_for_each(l, &m->list) {
+		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
+		struct err err = {0};
+		if (p->busy || p->dataset != d)
+			continue;
+		int r = session_switch(p->session, head->version, &head->root, &err);
+		if (r)
+			log_write(LOG_ERROR, "a mount stays at its version", LOG_STR("target", p->target),
+				  LOG_STR("error", err_words(&err, r)), NULL);
+	}
+	(void)pthread_rwlock_unlock(&m->lock);
+}
+
+void mounts_sealed(struct mounts *m, const struct hash256 *object)
+{
+	(void)pthread_rwlock_rdlock(&m->lock);
+	list_for_each(l, &m->list) {
+		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
+		if (!p->busy)
+			session_object_sealed(p->session, object);
+	}
+	(void)pthread_rwlock_unlock(&m->lock);
+}
+
+void mounts_each(struct mounts *m, void (*visit)(void *ctx, const struct session_stats *stats), void *ctx)
+{
+	(void)pthread_rwlock_rdlock(&m->lock);
+	list_for_each(l, &m->list) {
+		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
+		struct session_stats stats;
+		if (p->busy)
+			continue;
+		session_stats_get(p->session, &stats);
+		visit(ctx, &stats);
+	}
+	(void)pthread_rwlock_unlock(&m->lock);
+}
