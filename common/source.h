@@ -94,7 +94,8 @@ MUST_CHECK int source_new(struct source_loop *loop, const struct source_config *
 struct source *source_free(struct source *s);
 DEFINE_CLEANUP(struct source *, source_free)
 
-/* Later requests are signed with @c; the strings are copied. 0 or -ENOMEM. */
+/* Later requests are signed with @c; the strings are copied. 0, -ENOMEM, or -EINVAL (half a pair of keys, a line break
+ * inside one; blanks at the ends of keys are cut off): the former credential stays. */
 MUST_CHECK int source_set_credential(struct source *s, const struct source_credential *c);
 
 void source_stats_get(struct source *s, struct source_stats *ret);

@@ -101,8 +101,8 @@ int request_read(struct request_reader *r, struct request *ret)
 	ssize_t head = read_head(r);
 	char *save = NULL;
 
-	if (head < 0)
-		return (int)head;
+	if (head < 4)
+		return head < 0 ? (int)head : -EBADMSG;
 	r->used = (size_t)head;
 	r->buf[head - 2] = '\0';
 	char *line = strtok_r(r->buf, "\r\n", &save);

@@ -285,7 +285,7 @@ static int look_add(struct look *l, const char *key, bool marker)
 static int look_into(struct look *l, char *folder)
 {
 	char *const roots[] = {folder, NULL};
-	size_t skip = strlen(folder) + 1, before = 0;
+	size_t skip = strlen(folder) + 1;
 	int rc = 0;
 	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
 
@@ -295,7 +295,7 @@ static int look_into(struct look *l, char *folder)
 		if (e->fts_info == FTS_F)
 			rc = look_add(l, e->fts_path + skip, false);
 		else if (e->fts_info == FTS_D)
-			e->fts_number = (long)(before = l->count);
+			e->fts_number = (long)l->count; /* nothing was added by its end: empty */
 		else if (e->fts_info == FTS_DP && e->fts_level > 0 && (size_t)e->fts_number == l->count)
 			rc = look_add(l, e->fts_path + skip, true);
 	}

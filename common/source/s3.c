@@ -7,7 +7,7 @@
  */
 #include "common/source/internal.h"
 
-#include <curl/curl.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,6 +75,12 @@ static struct s3_source *s3_of(const struct s3_op *op)
 	return (struct s3_source *)(void *)op->base.source;
 }
 
+/* What an error names: the key or prefix, or the bucket when all of it is listed. */
+static const char *subject_of(const struct s3_op *op)
+{
+	return *op->key ? op->key : s3_of(op)->place.bucket;
+}
+
 static struct http_loop *loop_of(const struct s3_op *op)
 {
 	return op->base.source->loop->http;
@@ -95,33 +101,54 @@ static struct credential *credential_unref(struct credential *c)
 	return mem_free(c);
 }
 
-static bool copy_word(const char *word, char **ret)
+/* A key or token without the line break that `echo` leaves at the end of many a secret. One inside would end a header. */
+static int copy_key(const char *key, char **ret)
 {
-	if (word && *word)
-		*ret = mem_strdup(word);
-	return !word || !*word || *ret;
+	size_t len = key ? strlen(key) : 0;
+
+	while (len > 0 && isspace((unsigned char)key[len - 1]))
+		len--;
+	for (size_t i = 0; i < len; i++)
+		if (iscntrl((unsigned char)key[i]))
+			return -EINVAL;
+	*ret = len > 0 ? mem_strndup(key, len) : NULL;
+	return len > 0 && !*ret ? -ENOMEM : 0;
 }
 
-static struct credential *credential_new(const struct source_credential *from)
+/* 0 with a reference in *ret, -EINVAL, -ENOMEM. */
+static int credential_new(const struct source_credential *from, struct credential **ret)
 {
 	struct credential *c = mem_calloc(1, sizeof *c);
 
 	if (!c)
-		return NULL;
+		return -ENOMEM;
 	atomic_init(&c->refs, 1);
-	if (copy_word(from->access_key, &c->access_key) && copy_word(from->secret_key, &c->secret_key) &&
-	    copy_word(from->session_token, &c->session_token) && copy_word(from->ca_pem, &c->ca_pem))
-		return c;
-	return credential_unref(c);
+	int rc = copy_key(from->access_key, &c->access_key);
+	if (rc == 0)
+		rc = copy_key(from->secret_key, &c->secret_key);
+	if (rc == 0)
+		rc = copy_key(from->session_token, &c->session_token);
+	if (rc == 0 && !c->access_key != !c->secret_key)
+		rc = -EINVAL;
+	if (rc == 0 && from->ca_pem && *from->ca_pem) {
+		c->ca_pem = mem_strdup(from->ca_pem);
+		rc = c->ca_pem ? 0 : -ENOMEM;
+	}
+	if (rc == 0)
+		*ret = c;
+	else
+		(void)credential_unref(c);
+	return rc;
 }
 
 static int set_credential(struct source *base, const struct source_credential *from)
 {
 	struct s3_source *s = (struct s3_source *)(void *)base;
-	struct credential *c = credential_new(from);
+	struct credential *c = NULL;
+	int rc = credential_new(from, &c);
 
-	if (!c)
-		return -ENOMEM;
+	if (rc < 0)
+		return rc;
 	pthread_mutex_lock(&base->lock);
 	struct credential *old = s->credential;
 	s->credential = c;
@@ -267,7 +294,7 @@ static void finish(struct s3_op *op, int status, const struct source_entry *entr
 
 	if (status < 0 && op->err.code != status)
 		(void)err_set(&op->err, status, "%.80s: %s for %.200s", op->base.source->label,
-			      err_text(status), op->key);
+			      err_text(status), subject_of(op));
 	http_timer_set(loop, &op->timer, HTTP_NEVER);
 	http_transfer_cancel(&op->transfer);
 	drop_request(op);
@@ -301,12 +328,12 @@ static void give_up(struct s3_op *op)
 
 	if (flowing)
 		(void)err_set(&op->err, code, "%.80s: the deadline passed while %.120s was read",
-			      op->base.source->label, op->key);
+			      op->base.source->label, subject_of(op));
 	else if (last)
 		(void)err_set(&op->err, code, "%s; gave up at the deadline", last);
 	else
 		(void)err_set(&op->err, code, "%.80s: no answer from %.100s before the deadline for %.120s",
-			      op->base.source->label, s3_of(op)->place.origin, op->key);
+			      op->base.source->label, s3_of(op)->place.origin, subject_of(op));
 	finish(op, code, NULL);
 }
 
@@ -468,8 +495,7 @@ static void end_refused(struct s3_op *op)
 	if (op->error_body)
 		s3_error_parse(op->error_body, op->error_len, &e);
 	int code = s3_error_code(op->kind, op->head.status, e.code, &retry);
-	(void)s3_error_words(&op->err, code, op->base.source->label,
-			     *op->key ? op->key : s3_of(op)->place.bucket, &op->head, &e);
+	(void)s3_error_words(&op->err, code, op->base.source->label, subject_of(op), &op->head, &e);
 	if (retry)
 		try_later(op);
 	else
@@ -552,7 +578,7 @@ static void on_done(struct http_transfer *t, int status, const char *words)
 		end_refused(op);
 	} else if (status == -ERR_UNREACHABLE) {
 		(void)err_set(&op->err, status, "%.80s: %.200s for %.120s", op->base.source->label, words,
-			      op->key);
+			      subject_of(op));
 		if (t->permanent)
 			finish(op, status, NULL);
 		else
@@ -570,7 +596,7 @@ static void on_done(struct http_transfer *t, int status, const char *words)
 	} else {
 		/* Only without a Content-Length: the end of the connection was the end of the body. */
 		(void)err_set(&op->err, -ERR_UNREACHABLE, "%.80s: the body of %.200s was cut short",
-			      op->base.source->label, op->key);
+			      op->base.source->label, subject_of(op));
 		try_later(op);
 	}
 }
@@ -593,7 +619,7 @@ static void on_task(struct http_task *task)
 	if (wants & WANT_CANCEL) {
 		finish(op,
 		       err_set(&op->err, -ECANCELED, "%.80s: canceled for %.200s", op->base.source->label,
-			       op->key),
+			       subject_of(op)),
 		       NULL);
 	} else if (op->state == OP_STARTED) {
 		try_now(op);
@@ -710,12 +736,7 @@ int source_s3_new(struct source_loop *loop, const struct source_config *config, 
 		.connect_timeout_ns =
 			config->connect_timeout_ns ? config->connect_timeout_ns : CONNECT_TIMEOUT_NS,
 	};
-	bool has_access = config->credential.access_key && *config->credential.access_key;
-	bool has_secret = config->credential.secret_key && *config->credential.secret_key;
 
-	if (has_access != has_secret)
-		return err_set(err, -EINVAL, "%s: access key and secret key come together or not at all",
-			       config->label);
 	if (pool.connect_timeout_ns < NS_PER_MS)
 		return err_set(err, -EINVAL, "%s: the connect timeout must be at least 1 ms", config->label);
 	struct s3_source *s = mem_calloc(1, sizeof *s);
@@ -726,8 +747,11 @@ int source_s3_new(struct source_loop *loop, const struct source_config *config, 
 	if (rc == 0)
 		rc = http_pool_new(loop->http, &pool, &s->pool);
 	if (rc == 0) {
-		s->credential = credential_new(&config->credential);
-		rc = s->credential ? 0 : -ENOMEM;
+		rc = credential_new(&config->credential, &s->credential);
+		if (rc == -EINVAL)
+			(void)err_set(err, rc,
+				      "%s: access key and secret key must come together, without line breaks",
+				      config->label);
 	}
 	if (rc < 0) {
 		s3_done(&s->base);

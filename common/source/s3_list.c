@@ -207,6 +207,7 @@ static void end_field(struct s3_list *l)
 {
 	struct item *item = l->in_contents ? &l->items[l->count - 1] : NULL;
 
+	CHECK(item || (l->field != KEY && l->field != SIZE && l->field != ETAG && l->field != MODIFIED));
 	switch (l->field) {
 	case KEY:
 		end_key(l, item);
