@@ -22,7 +22,7 @@ ifneq ($(filter-out $(PLAIN),$(or $(MAKECMDGOALS),build)),)
 -include $(B)/config.mk
 endif
 
-CPPFLAGS += -D_GNU_SOURCE -DLARDER_VERSION='"$(VERSION)"' -I. -I$(B)/gen
+CPPFLAGS += -D_GNU_SOURCE -DLARDER_VERSION='"$(VERSION)"' -I. -isystem $(B)/gen
 CFLAGS ?= -O2 -g
 BASE_CFLAGS = -std=c17 -pthread -fPIE -fno-common -ffile-prefix-map=$(CURDIR)=. $(HARDEN_CC)
 WARNINGS = $(WARN_PROBED) -Werror

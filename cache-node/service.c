@@ -258,7 +258,7 @@ static void add_dataset(void *ctx, struct node_dataset *d)
 static char *text_or_empty(const char *text)
 {
 	char *copy = mem_strdup(text);
-	return copy ? copy : (char *)protobuf_c_empty_string;
+	return copy ? copy : (char *)(uintptr_t)protobuf_c_empty_string;
 }
 
 static void add_mount(void *ctx, const struct session_stats *stats)

@@ -13,12 +13,12 @@ FORCE:
 $(B)/%_test.o: %_test.c $(B)/flags | $(PB_HEADERS)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(TEST_WARNINGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(TEST_WARNINGS) -MD -MP -c -o $@ $<
 
 $(B)/%.o: %.c $(B)/flags | $(PB_HEADERS)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS) -MD -MP -c -o $@ $<
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(B)/gen
@@ -28,7 +28,7 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 # Generated code is not ours to warn about.
 $(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c $(B)/flags | $(PB_HEADERS)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(BASE_CFLAGS) -w -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(BASE_CFLAGS) -w -MD -MP -c -o $@ $<
 
 %.a:
 	$(call say,AR,$@)
