@@ -43,7 +43,8 @@ enum mounter_op {
 	/* path: root of a `file` source, below an allowed prefix. -> fds: an O_PATH descriptor: it lets the caller pass the
 	 * folders above, not more than its own rights inside. */
 	MOUNTER_ROOT_OPEN = 8,
-	/* fds: shared memory to keep for a session of the caller; session all zero: the caller's own state. Replaces. */
+	/* fds: shared memory to keep for a session of the caller; session all zero: the caller's own state. Replaces. The first
+	 * one of a session says that INIT was answered: the read-ahead is raised then. */
 	MOUNTER_KEEP = 9,
 	/* -> fds: /dev/fuse and the kept memory of a session (or the kept memory alone for the zero session); path of the
 	 * reply: its mount point; value: as MOUNT. ENOENT: unknown, or nothing kept. */

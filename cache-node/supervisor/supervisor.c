@@ -334,10 +334,9 @@ static int handle_signal(struct supervisor *s)
 /* Poll timeout: until the next start of a worker, or until a stopping one is killed. */
 static int next_timeout(const struct supervisor *s, int64_t stop_ns)
 {
-	int64_t at = s->stopping ? stop_ns : s->worker ? 0 : s->died_ns + s->delay_ms * NS_PER_MS;
-
-	if (!at)
+	if (s->worker && !s->stopping)
 		return -1;
+	int64_t at = s->stopping ? stop_ns : s->died_ns + s->delay_ms * NS_PER_MS;
 	int64_t left = (at - clock_mono_ns() + NS_PER_MS - 1) / NS_PER_MS;
 	return left > 0 ? (int)left : 0;
 }

@@ -85,9 +85,7 @@ static int configure(int fs, int dev_fd, uint64_t max_read, bool rw)
 	return fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? -errno : 0;
 }
 
-/* The kernel offers 128 KiB at INIT and takes the smaller value; more can only be set on the bdi. Without it a
- * sequential mmap through the server runs page by page. */
-static void raise_readahead(uint32_t minor, uint64_t kib)
+void raise_readahead(uint32_t minor, uint64_t kib)
 {
 	char path[64], text[24];
 
@@ -126,7 +124,6 @@ static int attach(struct exchange *x, int mount_fd, int target, uint32_t *ret_mi
 	if (statx(mount_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) < 0)
 		return exchange_fail(x, -errno, "statx of the new mount: %s", strerrordesc_np(errno));
 	*ret_minor = sx.stx_dev_minor;
-	raise_readahead(sx.stx_dev_minor, x->request->arg2);
 	if (move_mount(mount_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return exchange_fail(x, -errno, "mounting on %.160s: %s", x->request->path, strerrordesc_np(errno));
 	return 0;
@@ -171,7 +168,8 @@ int mount_session(struct mounter *m, struct exchange *x)
 	int r = attach(x, mount_fd, target, &minor);
 	if (r)
 		return r;
-	*s = (struct session){.used = true, .client = x->client, .memory_fd = -1, .minor = minor};
+	*s = (struct session){.used = true, .client = x->client, .memory_fd = -1, .minor = minor,
+			      .read_ahead_kib = q->arg2};
 	memcpy(s->id, q->session, sizeof s->id);
 	memcpy(s->path, q->path, sizeof s->path);
 	s->dev_fd = fd_take(&dev_fd);

@@ -86,6 +86,8 @@ static int keep(struct mounter *m, struct exchange *x)
 	int copy = fcntl(x->fds[0], F_DUPFD_CLOEXEC, 3);
 	if (copy < 0)
 		return exchange_fail(x, -errno, "keeping a descriptor: %s", strerrordesc_np(errno));
+	if (s && s->memory_fd < 0)
+		raise_readahead(s->minor, s->read_ahead_kib); /* the session's maker answers INIT before it has memory to keep */
 	(void)fd_close(*place);
 	*place = copy;
 	return 0;

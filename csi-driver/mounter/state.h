@@ -50,6 +50,7 @@ struct session {
 	size_t client; /* index of the owner */
 	int dev_fd, memory_fd; /* memory_fd -1: nothing kept yet */
 	uint32_t minor;
+	uint64_t read_ahead_kib; /* set when INIT was answered: see raise_readahead() */
 	uint32_t backings; /* ids given out and not closed */
 	char path[MOUNTER_PATH_MAX];
 };
@@ -115,6 +116,10 @@ size_t session_list(const struct mounter *m, size_t client, size_t first,
 /* ---- operations: 0 or a negative errno, with the reply filled ---- */
 int mount_session(struct mounter *m, struct exchange *x);
 int unmount_session(struct mounter *m, struct exchange *x, bool abort_first);
+
+/* The kernel offers 128 KiB at INIT and takes the smaller of that and what it had before; more can only be set on the bdi,
+ * afterwards. Without it a sequential mmap through the server runs page by page. */
+void raise_readahead(uint32_t minor, uint64_t kib);
 int open_tier(struct mounter *m, struct exchange *x);
 int open_file_root(struct mounter *m, struct exchange *x);
 
