@@ -19,7 +19,6 @@
 #define MEMORY_MIN      (UINT64_C(16) << 20)
 #define BUCKETS_FIRST   256
 #define TIMEOUT_DEFAULT (30 * NS_PER_S)
-#define WRITERS         2
 #define REPLIERS        2
 
 int boot_id_read(uint8_t ret[SIDECAR_BOOT_BYTES])
@@ -75,11 +74,12 @@ static void locks_done(struct cache *c)
 
 static int threads_start(struct cache *c)
 {
-	int r = workers_init(&c->writers, WRITERS, "cache-writer");
-	c->writers_run = r == 0;
-	if (r)
-		return r;
-	r = workers_init(&c->repliers, REPLIERS, "cache-replier");
+	for (; c->writers_run < WRITERS; c->writers_run++) {
+		int r = workers_init(&c->writers[c->writers_run], 1, "cache-writer");
+		if (r)
+			return r;
+	}
+	int r = workers_init(&c->repliers, REPLIERS, "cache-replier");
 	c->repliers_run = r == 0;
 	if (r)
 		return r;
@@ -219,8 +219,8 @@ struct cache *cache_free(struct cache *c)
 		fetches_end(c);
 	keeper_stop(c);
 	timer_stop(c);
-	if (c->writers_run)
-		workers_done(&c->writers);
+	while (c->writers_run > 0)
+		workers_done(&c->writers[--c->writers_run]);
 	if (c->repliers_run)
 		workers_done(&c->repliers);
 	CHECK(c->live == 0); /* all objects must have been put */
@@ -420,7 +420,7 @@ uint8_t *scratch_take(struct cache *c)
 	uint8_t *buf = pool_take(&c->scratch, c->scratch.used_max);
 	(void)pthread_mutex_unlock(&c->scratch_lock);
 	if (first)
-		timer_poke(c); /* it unmaps the buffer when nobody reads any more */
+		timer_buffers_used(c);
 	return buf;
 }
 

@@ -5,6 +5,7 @@
 
 #include "cache-node/cache/body.h"
 #include "cache-node/fill/test_rig.h"
+#include "common/base/mem.h"
 
 static void restart(struct rig *rig)
 {
@@ -35,10 +36,13 @@ static void spoil(const char *path, uint64_t at)
 
 static void an_id_depends_on_each_of_its_parts(void **state)
 {
-	struct validator a = {.kind = VALIDATOR_STRONG, .len = 1, .bytes = "a"}, b = {.kind = VALIDATOR_WEAK, .len = 1, .bytes = "a"};
-	struct hash256 id = cache_object_id("d", "key", 3, &a, 5), other[] = {
-		cache_object_id("e", "key", 3, &a, 5), cache_object_id("d", "kez", 3, &a, 5), cache_object_id("d", "ke", 2, &a, 5),
-		cache_object_id("d", "key", 3, &b, 5), cache_object_id("d", "key", 3, &a, 6)};
+	struct validator a = {.kind = VALIDATOR_STRONG, .len = 1, .bytes = "a"},
+			 b = {.kind = VALIDATOR_WEAK, .len = 1, .bytes = "a"};
+	struct hash256 id = cache_object_id("d", "key", 3, &a, 5),
+		       other[] = {cache_object_id("e", "key", 3, &a, 5),
+				  cache_object_id("d", "kez", 3, &a, 5), cache_object_id("d", "ke", 2, &a, 5),
+				  cache_object_id("d", "key", 3, &b, 5),
+				  cache_object_id("d", "key", 3, &a, 6)};
 	for (size_t i = 0; i < LENGTH(other); i++)
 		assert_int_not_equal(hash256_compare(&id, &other[i]), 0);
 	struct hash256 same = cache_object_id("d", "key", 3, &a, 5);
@@ -48,7 +52,8 @@ static void an_id_depends_on_each_of_its_parts(void **state)
 static void two_references_to_one_object_are_the_same_object(void **state)
 {
 	struct rig *rig = *state;
-	struct cache_object *a = rig_get(rig, "x", MB), *b = rig_get(rig, "x", MB), *c = rig_get(rig, "y", MB);
+	struct cache_object *a = rig_get(rig, "x", MB), *b = rig_get(rig, "x", MB),
+			    *c = rig_get(rig, "y", MB);
 	assert_ptr_equal(a, b);
 	assert_ptr_not_equal(a, c);
 	assert_int_not_equal(hash256_compare(cache_object_hash(a), cache_object_hash(c)), 0);
@@ -62,7 +67,7 @@ static void a_restart_keeps_sealed_objects_and_the_blocks_of_partial_ones(void *
 	struct rig *rig = *state;
 	struct cache_object *full = rig_get(rig, "full", 3 * MB + 1), *part = rig_get(rig, "part", 30 * MB);
 	assert_int_equal(rig_load(full), 0);
-	rig_read(part, "part", 7 * MB, 2 * MB);
+	rig_read(part, "part", 7 * MB, MB);
 	cache_put(full);
 	cache_put(part);
 	restart(rig);
@@ -71,9 +76,9 @@ static void a_restart_keeps_sealed_objects_and_the_blocks_of_partial_ones(void *
 	part = rig_get(rig, "part", 30 * MB);
 	assert_int_equal(cache_object_state(full), CACHE_COMPLETE);
 	assert_int_equal(cache_object_state(part), CACHE_PARTIAL);
-	assert_true(cache_object_cached_bytes(part) >= 2 * MB);
+	assert_int_equal(cache_object_cached_bytes(part), MB);
 	rig_read(full, "full", 0, 3 * MB + 1);
-	rig_read(part, "part", 7 * MB, 2 * MB);
+	rig_read(part, "part", 7 * MB, MB);
 	assert_int_equal(fake_count(rig->source, &rig->source->delivered), before);
 	int fd = cache_object_file(full);
 	assert_true(fd >= 0);
@@ -107,7 +112,8 @@ static void a_reboot_drops_partial_objects_and_verifies_sealed_ones(void **state
 	assert_true(fd >= 0);
 	close(fd);
 	atomic_store(&rig->sealed, 0);
-	assert_int_equal(cache_object_file(large), -EAGAIN); /* verified in the background, said by sealed() */
+	assert_int_equal(cache_object_file(large),
+			 -EAGAIN); /* verified in the background, said by sealed() */
 	rig_read(large, "large", 10 * MB + 1, 300 * KB);
 	while (!atomic_load(&rig->sealed))
 		sched_yield();
@@ -321,6 +327,36 @@ static void a_wrong_configuration_is_refused_with_words(void **state)
 	cache_free(c);
 }
 
+static void running_out_of_memory_is_answered_and_leaves_nothing_behind(void **state)
+{
+	struct rig *rig = *state;
+	struct cache_object_spec spec = {.size = 2 * MB, .source = rig->source, .key = "m", .dataset = 3};
+	spec.id = cache_object_id("domain", "m", 1, &spec.validator, spec.size);
+	int failed = 0;
+	for (int n = 0; n < 25; n++) {
+		struct cache_object *o = NULL;
+		uint64_t freed;
+		mem_fail_after(n, 0);
+		int r = cache_get(rig->cache, &spec, &o);
+		if (r == 0) {
+			struct test_read t;
+			test_read_start(&t, o, "m", MB - 100, 1000, 1);
+			int status = test_read_wait(&t);
+			assert_true(status == -EIO || (status == 0 && t.good));
+			failed += status != 0;
+			mem_fail_after(-1, 0);
+			rig_read(o, "m", 0, 2 * MB); /* a later read tries anew */
+			assert_int_equal(cache_evict(o, true, &freed), 0);
+			cache_put(o);
+		} else {
+			assert_int_equal(r, -ENOMEM);
+			failed++;
+		}
+		mem_fail_after(-1, 0);
+	}
+	assert_true(failed >= 4);
+}
+
 struct churn {
 	struct rig *rig;
 	uint64_t seed;
@@ -390,6 +426,7 @@ int main(void)
 		T(eviction_takes_the_oldest_and_spares_openers_and_pins),
 		T(datasets_and_tiers_count_what_they_hold),
 		cmocka_unit_test(a_wrong_configuration_is_refused_with_words),
+		T(running_out_of_memory_is_answered_and_leaves_nothing_behind),
 		T(threads_that_get_read_evict_and_put_at_random_always_see_right_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,8 @@
 	(UINT64_C(1) << 20) /* a buffer of bytes that arrive; starts at a block, ends at a multiple of it */
 #define READ_MAX      (1u << 20)
 #define SCRATCH_BYTES (READ_MAX + 2 * SIDECAR_BLOCK_BYTES) /* a read, widened to whole blocks */
-#define VERIFY_INLINE (UINT64_C(16) << 20)                 /* larger objects are verified in the background */
+#define WRITERS       2
+#define VERIFY_INLINE (UINT64_C(16) << 20) /* larger objects are verified in the background */
 
 struct counters {
 	atomic_uint_fast64_t reads, read_bytes, hit_bytes, miss_bytes, fetches, fetched_bytes, sealed,
@@ -57,7 +58,10 @@ struct cache {
 	struct hash256 evicting_id;    /* lock */
 	pthread_cond_t evicted;
 
-	struct workers writers, repliers;
+	/* Each writer has its own queue, and an object always the same writer: a file system writes to one file under one lock. */
+	struct workers writers[WRITERS];
+	int writers_run;
+	struct workers repliers;
 
 	pthread_mutex_t fetch_lock; /* of the following */
 	pthread_cond_t fetch_idle;  /* an op ended */
@@ -69,8 +73,9 @@ struct cache {
 
 	pthread_mutex_t timer_lock; /* of the following */
 	pthread_cond_t timer_wake;
-	struct list timed; /* waits by deadline */
-	bool timer_poked, timer_stop;
+	struct list timed;  /* waits by deadline */
+	int64_t timer_next; /* when the timer wakes */
+	bool timer_stop;
 	pthread_t timer;
 
 	pthread_mutex_t scratch_lock;
@@ -83,7 +88,7 @@ struct cache {
 	pthread_t keeper;
 	atomic_bool quit;                      /* the scan and eviction give up early */
 	atomic_bool pressure[CACHE_TIERS_MAX]; /* a write found the tier full */
-	bool timer_runs, keeper_runs, writers_run, repliers_run;
+	bool timer_runs, keeper_runs, repliers_run;
 };
 
 struct cache_object {
@@ -114,6 +119,11 @@ struct cache_object {
 	bool verifying;      /* a job verifies the body */
 	struct job verify;
 };
+
+static inline struct workers *cache_writer(struct cache_object *o)
+{
+	return &o->cache->writers[o->id.bytes[0] % WRITERS];
+}
 
 /* cache.c */
 void histogram_add(struct histogram *h, int64_t ns);

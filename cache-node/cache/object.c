@@ -333,7 +333,7 @@ static int verify_later(struct cache_object *o)
 	if (start) {
 		(void)cache_ref(o);
 		o->verify.run = verify_run;
-		workers_add(&o->cache->writers, &o->verify);
+		workers_add(cache_writer(o), &o->verify);
 	}
 	return -EAGAIN;
 }

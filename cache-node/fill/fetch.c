@@ -62,12 +62,9 @@ static void segment_free(struct segment *s)
 	struct cache *c = s->object->cache;
 	list_remove(&s->link);
 	(void)pthread_mutex_lock(&c->fetch_lock);
-	bool first = c->pool.warm == 0;
 	pool_give(&c->pool, s->data);
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	(void)fetch_wake_starving(c);
-	if (first)
-		timer_poke(c);
 	(void)mem_free(s);
 }
 
@@ -153,7 +150,7 @@ static void segment_to_writer(struct segment *s)
 	plan_here(o->plan, s->offset / SIDECAR_BLOCK_BYTES, segment_blocks(s));
 	(void)cache_ref(o);
 	s->job.run = segment_write;
-	workers_add(&o->cache->writers, &s->job);
+	workers_add(cache_writer(o), &s->job);
 }
 
 /* How many buffers may be out for @op to get one more: reading ahead leaves a quarter to those who wait. What is passed
@@ -171,20 +168,21 @@ static struct segment *segment_new(struct op *op)
 {
 	struct cache *c = op->object->cache;
 	struct segment *s = mem_calloc(1, sizeof *s);
-	if (!s)
-		return NULL;
 	size_t limit = buffers_for(op);
 	(void)pthread_mutex_lock(&c->fetch_lock);
-	s->data = pool_take(&c->pool, limit);
-	bool starves = !s->data;
+	bool first = c->pool.used + c->pool.warm == 0;
+	uint8_t *data = s ? pool_take(&c->pool, limit) : NULL;
 	list_remove(&op->starving);
-	if (starves)
+	if (!data)
 		list_push_back(&c->starving, &op->starving);
 	(void)pthread_mutex_unlock(&c->fetch_lock);
-	if (starves) {
-		timer_poke(c);
+	if (first)
+		timer_buffers_used(c);
+	if (!data) {
+		timer_starving(c);
 		return mem_free(s);
 	}
+	s->data = data;
 	uint64_t end = MIN((op->at / SEGMENT_BYTES + 1) * SEGMENT_BYTES, op->end);
 	s->object = op->object;
 	s->offset = op->at;

@@ -112,7 +112,12 @@ bool waits_touch(const struct cache_object *o, uint64_t from, uint64_t to);
 /* timer.c */
 MUST_CHECK int timer_start(struct cache *c);
 void timer_stop(struct cache *c);
-void timer_poke(struct cache *c);
+/* The timer looks around at @when_ns (CLOCK_MONOTONIC), or before. */
+void timer_at(struct cache *c, int64_t when_ns);
+/* A buffer was taken where none was out: they are unmapped when nobody uses them any more. */
+void timer_buffers_used(struct cache *c);
+/* An op waits for a buffer: a resume that meets a source not yet paused is repeated. */
+void timer_starving(struct cache *c);
 void timer_add(struct wait *w);
 void timer_remove(struct wait *w);
 /* read.c: ends the waits whose time is over. */

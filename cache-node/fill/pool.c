@@ -51,5 +51,5 @@ bool pool_trim(struct pool *p)
 {
 	unmap_warm(p, MIN(p->warm_least, p->warm));
 	p->warm_least = p->warm;
-	return p->warm > 0;
+	return p->warm + p->used > 0;
 }

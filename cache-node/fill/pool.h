@@ -31,7 +31,7 @@ void pool_done(struct pool *p);
 MUST_CHECK uint8_t *pool_take(struct pool *p, size_t limit);
 void pool_give(struct pool *p, uint8_t *buf);
 
-/* Unmaps the buffers that nobody needed since the last call. True when some are still kept. */
+/* Unmaps the buffers that nobody needed since the last call. True when some are still kept or out. */
 bool pool_trim(struct pool *p);
 
 #endif

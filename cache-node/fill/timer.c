@@ -39,16 +39,16 @@ static bool trim(struct cache *c)
 	return warm;
 }
 
-static void sleep_until(struct cache *c, int64_t until)
+/* Sleeps until timer_next, which others may move forward meanwhile. Under timer_lock. */
+static void sleep_until_next(struct cache *c)
 {
-	struct timespec t = timespec_of(until);
-	while (!c->timer_poked && !c->timer_stop) {
-		if (until == INT64_MAX)
+	while (!c->timer_stop && c->timer_next > clock_mono_ns()) {
+		struct timespec t = timespec_of(c->timer_next);
+		if (c->timer_next == INT64_MAX)
 			(void)pthread_cond_wait(&c->timer_wake, &c->timer_lock);
-		else if (pthread_cond_timedwait(&c->timer_wake, &c->timer_lock, &t) == ETIMEDOUT)
-			break;
+		else
+			(void)pthread_cond_timedwait(&c->timer_wake, &c->timer_lock, &t);
 	}
-	c->timer_poked = false;
 }
 
 static void *run(void *arg)
@@ -57,49 +57,60 @@ static void *run(void *arg)
 	int64_t trim_at = 0;
 	(void)pthread_mutex_lock(&c->timer_lock);
 	while (!c->timer_stop) {
-		int64_t now = clock_mono_ns(), next = INT64_MAX;
-		struct cache_object *late = first_late(c, now, &next);
+		int64_t now = clock_mono_ns();
+		c->timer_next = INT64_MAX;
+		struct cache_object *late = first_late(c, now, &c->timer_next);
 		(void)pthread_mutex_unlock(&c->timer_lock);
 		if (late) {
 			waits_expire(late, now);
 			(void)cache_put(late);
-			next = now;
+			timer_at(c, now); /* there may be more */
 		}
 		if (fetch_wake_starving(c))
-			next = MIN(next, now + STARVING_NS);
+			timer_at(c, now + STARVING_NS);
 		if (now >= trim_at)
 			trim_at = trim(c) ? now + TRIM_NS : now;
 		if (trim_at > now)
-			next = MIN(next, trim_at);
+			timer_at(c, trim_at);
 		(void)pthread_mutex_lock(&c->timer_lock);
-		sleep_until(c, next);
+		sleep_until_next(c);
 	}
 	(void)pthread_mutex_unlock(&c->timer_lock);
 	return NULL;
 }
 
-void timer_poke(struct cache *c)
+void timer_at(struct cache *c, int64_t when_ns)
 {
 	(void)pthread_mutex_lock(&c->timer_lock);
-	c->timer_poked = true;
-	(void)pthread_cond_signal(&c->timer_wake);
+	if (when_ns < c->timer_next) {
+		c->timer_next = when_ns;
+		(void)pthread_cond_signal(&c->timer_wake);
+	}
 	(void)pthread_mutex_unlock(&c->timer_lock);
+}
+
+void timer_buffers_used(struct cache *c)
+{
+	timer_at(c, clock_mono_ns() + TRIM_NS);
+}
+
+void timer_starving(struct cache *c)
+{
+	timer_at(c, clock_mono_ns() + STARVING_NS);
 }
 
 void timer_add(struct wait *w)
 {
 	struct cache *c = w->object->cache;
+	int64_t deadline = w->read->deadline_ns;
 	(void)pthread_mutex_lock(&c->timer_lock);
 	struct list *at = &c->timed; /* most have the same timeout, so the place is at the end */
 	while (at->prev != &c->timed &&
-	       LIST_ENTRY(at->prev, struct wait, timed)->read->deadline_ns > w->read->deadline_ns)
+	       LIST_ENTRY(at->prev, struct wait, timed)->read->deadline_ns > deadline)
 		at = at->prev;
 	list_add_before(at, &w->timed);
-	if (c->timed.next == &w->timed) {
-		c->timer_poked = true;
-		(void)pthread_cond_signal(&c->timer_wake);
-	}
 	(void)pthread_mutex_unlock(&c->timer_lock);
+	timer_at(c, deadline);
 }
 
 void timer_remove(struct wait *w)
