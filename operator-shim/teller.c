@@ -11,7 +11,7 @@
 #define ASK_EVERY_NS   (2 * NS_PER_S)
 #define CALL_NS        (5 * NS_PER_S)
 #define BACKOFF_MIN_NS (250 * NS_PER_MS)
-#define BACKOFF_MAX_NS (10 * NS_PER_S)
+#define BACKOFF_MAX_NS (2 * NS_PER_S) /* a node that came back knows nothing until it is told */
 
 struct teller {
 	struct rpc_client *client;
