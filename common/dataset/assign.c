@@ -156,7 +156,7 @@ static struct dataset_list *list_slot(struct dataset *d, struct dataset_source *
 	case F_PRELOAD_PATHS:
 		return &d->preload.paths;
 	default:
-		CHECK(!"a list without a place");
+		CHECK(false); /* a list of the table without a place here */
 		return NULL;
 	}
 }
