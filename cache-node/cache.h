@@ -35,7 +35,7 @@ enum cache_tier_kind { CACHE_TIER_DISK = 1, CACHE_TIER_DRAM = 2 };
 
 struct cache_tier_config {
 	enum cache_tier_kind kind;
-	int dir_fd;	    /* the tier's own directory, writable by this uid; duplicated */
+	int dir_fd;         /* the tier's own directory, writable by this uid; duplicated */
 	uint64_t bytes_max; /* physical bytes the tier may use, files and sidecars */
 	const char *name;   /* for status and errors: a path, or "dram"; borrowed until cache_new returns */
 };
@@ -65,12 +65,13 @@ struct hash256 cache_object_id(const char *trust_domain, const char *key, size_t
 struct cache_object_spec {
 	struct hash256 id;
 	uint64_t size;
-	struct source *source; /* borrowed: must outlive the object's last reference; see cache_source_gone() */
-	const char *key;       /* NUL-ended; copied */
+	struct source
+		*source; /* borrowed: must outlive the object's last reference; see cache_source_gone() */
+	const char *key; /* NUL-ended; copied */
 	struct validator validator;
 	uint8_t tiers[CACHE_TIERS_MAX]; /* enum cache_tier_kind by preference, 0-ended; all 0: any */
-	uint32_t dataset;	       /* number of the dataset for statistics; below CACHE_DATASETS_MAX */
-	int64_t timeout_ns;	       /* a foreground read waits at most so long; 0: 30 s */
+	uint32_t dataset;               /* number of the dataset for statistics; below CACHE_DATASETS_MAX */
+	int64_t timeout_ns;             /* a foreground read waits at most so long; 0: 30 s */
 };
 #define CACHE_DATASETS_MAX 4096
 
@@ -98,11 +99,13 @@ void cache_close(struct cache_object *o);
 /* One asynchronous read. The caller owns the memory and keeps it until done() was called. */
 struct cache_read {
 	uint64_t offset;
-	uint32_t length;   /* at most 1 MiB; the range must lie inside the object */
-	uint64_t stream;   /* tells one sequential reader of the object from another (an open handle's number); 0: none */
+	uint32_t length; /* at most 1 MiB; the range must lie inside the object */
+	uint64_t
+		stream; /* tells one sequential reader of the object from another (an open handle's number); 0: none */
 	/* Exactly once, perhaps before cache_read_start() returns. status 0: all @length bytes stand in @iov, valid until
 	 * done() returns. Else -EACCES, -ESTALE, -EIO, -ETIMEDOUT, -ECANCELED and words. */
-	void (*done)(struct cache_read *r, int status, const struct iovec *iov, int iov_count, const struct err *err);
+	void (*done)(struct cache_read *r, int status, const struct iovec *iov, int iov_count,
+		     const struct err *err);
 	void *ctx;
 	/* Private to the cache from here. */
 	struct cache_object *object;
@@ -149,7 +152,8 @@ struct cache_stats {
 	struct cache_tier_stats tiers[CACHE_TIERS_MAX];
 	size_t tier_count;
 	uint64_t reads, read_bytes, hit_bytes, miss_bytes; /* of cache_read */
-	uint64_t fetches, fetched_bytes, sealed, corrupt_blocks, passed_by_bytes; /* passed by: served, not kept */
+	uint64_t fetches, fetched_bytes, sealed, corrupt_blocks,
+		passed_by_bytes;            /* passed by: served, not kept */
 	uint64_t buffers_used, buffers_max; /* bytes */
 	struct cache_histogram read_latency, fill_latency;
 };

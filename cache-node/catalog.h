@@ -42,13 +42,15 @@ MUST_CHECK int catalog_head_get(struct catalog *c, const char *dataset, struct c
 struct catalog_lease {
 	uint64_t token;
 };
-MUST_CHECK int catalog_lease_take(struct catalog *c, const char *dataset, struct catalog_lease *ret, struct err *err);
+MUST_CHECK int catalog_lease_take(struct catalog *c, const char *dataset, struct catalog_lease *ret,
+				  struct err *err);
 void catalog_lease_drop(struct catalog *c, const char *dataset, struct catalog_lease lease);
 
 /* Moves the head from version @expected (0: none) to @head, whose version is expected + 1. Durable when it returns 0;
  * -ERR_CONFLICT when the head is another, -ERR_LEASE_LOST when the lease was fenced out. */
 MUST_CHECK int catalog_head_move(struct catalog *c, const char *dataset, uint64_t expected,
-				 const struct catalog_head *head, struct catalog_lease lease, struct err *err);
+				 const struct catalog_head *head, struct catalog_lease lease,
+				 struct err *err);
 
 /* Forgets the dataset and lets its chunks go. 0, also when there is none. */
 MUST_CHECK int catalog_dataset_delete(struct catalog *c, const char *dataset, struct err *err);

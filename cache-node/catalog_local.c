@@ -93,7 +93,8 @@ struct catalog *catalog_free(struct catalog *c)
 {
 	if (!c)
 		return NULL;
-	list_for_each_safe(l, next, &c->leases) (void)mem_free(LIST_ENTRY(l, struct lease_row, link));
+	list_for_each_safe (l, next, &c->leases)
+		(void)mem_free(LIST_ENTRY(l, struct lease_row, link));
 	(void)fd_close(c->chunks);
 	(void)fd_close(c->heads);
 	(void)fd_close(c->lock_fd);
@@ -136,8 +137,8 @@ static bool is_name(const char *dataset)
 {
 	const char *slash = strchr(dataset, '/');
 
-	return slash && slash != dataset && slash[1] && !strchr(slash + 1, '/') && dataset[0] != '.' && slash[1] != '.' &&
-	       strlen(dataset) < CATALOG_NAME_MAX;
+	return slash && slash != dataset && slash[1] && !strchr(slash + 1, '/') && dataset[0] != '.' &&
+	       slash[1] != '.' && strlen(dataset) < CATALOG_NAME_MAX;
 }
 
 int catalog_head_get(struct catalog *c, const char *dataset, struct catalog_head *ret)
@@ -151,7 +152,8 @@ int catalog_head_get(struct catalog *c, const char *dataset, struct catalog_head
 	return r ? r : head_decode(text, len, ret);
 }
 
-static int head_write(struct catalog *c, const char *dataset, const struct catalog_head *head, struct err *err)
+static int head_write(struct catalog *c, const char *dataset, const struct catalog_head *head,
+		      struct err *err)
 {
 	char folder[CATALOG_NAME_MAX];
 	uint8_t bytes[HEAD_BYTES];
@@ -171,7 +173,7 @@ static int head_write(struct catalog *c, const char *dataset, const struct catal
 /* The lock is held. */
 static struct lease_row *find_lease(struct catalog *c, const char *dataset)
 {
-	list_for_each(l, &c->leases)
+	list_for_each (l, &c->leases)
 		if (strcmp(LIST_ENTRY(l, struct lease_row, link)->dataset, dataset) == 0)
 			return LIST_ENTRY(l, struct lease_row, link);
 	return NULL;
@@ -218,8 +220,8 @@ static void tell(struct catalog *c, const char *dataset, const struct catalog_he
 }
 
 /* The lock is held. */
-static int move_locked(struct catalog *c, const char *dataset, uint64_t expected, const struct catalog_head *head,
-		       struct catalog_lease lease, struct err *err)
+static int move_locked(struct catalog *c, const char *dataset, uint64_t expected,
+		       const struct catalog_head *head, struct catalog_lease lease, struct err *err)
 {
 	struct catalog_head now = {0};
 	struct lease_row *row = find_lease(c, dataset);
@@ -237,8 +239,8 @@ static int move_locked(struct catalog *c, const char *dataset, uint64_t expected
 	return head_write(c, dataset, head, err);
 }
 
-int catalog_head_move(struct catalog *c, const char *dataset, uint64_t expected, const struct catalog_head *head,
-		      struct catalog_lease lease, struct err *err)
+int catalog_head_move(struct catalog *c, const char *dataset, uint64_t expected,
+		      const struct catalog_head *head, struct catalog_lease lease, struct err *err)
 {
 	if (!is_name(dataset))
 		return err_set(err, -EINVAL, "\"%s\" is not namespace/name", dataset);
@@ -263,8 +265,8 @@ int catalog_dataset_delete(struct catalog *c, const char *dataset, struct err *e
 	return 0;
 }
 
-void catalog_watch(struct catalog *c, void (*moved)(void *ctx, const char *dataset, const struct catalog_head *head),
-		   void *ctx)
+void catalog_watch(struct catalog *c,
+		   void (*moved)(void *ctx, const char *dataset, const struct catalog_head *head), void *ctx)
 {
 	(void)pthread_mutex_lock(&c->watch_lock);
 	c->moved = moved;
@@ -298,7 +300,8 @@ static int chunk_put(void *ctx, const struct hash256 *hash, const void *bytes, s
 	return r ? err_set(err, r, "manifest chunk: %s", err_text(r)) : 0;
 }
 
-static int chunk_map(void *ctx, const struct hash256 *hash, const uint8_t **ret, size_t *ret_len, struct err *err)
+static int chunk_map(void *ctx, const struct hash256 *hash, const uint8_t **ret, size_t *ret_len,
+		     struct err *err)
 {
 	struct catalog *c = ctx;
 	char path[HASH256_HEX + 1];
@@ -309,7 +312,8 @@ static int chunk_map(void *ctx, const struct hash256 *hash, const uint8_t **ret,
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "manifest chunk %.12s: %s", path, err_text(errno));
 	if (st.st_size <= 0 || st.st_size > (off_t)CHUNK_MAX)
-		return err_set(err, -ERR_CORRUPT, "manifest chunk %.12s has %lld bytes", path, (long long)st.st_size);
+		return err_set(err, -ERR_CORRUPT, "manifest chunk %.12s has %lld bytes", path,
+			       (long long)st.st_size);
 	void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return err_set(err, -errno, "manifest chunk %.12s: %s", path, err_text(errno));

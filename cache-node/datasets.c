@@ -20,11 +20,11 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define SYNC_MEMORY	  (32ULL << 20)
-#define RETRY_FIRST_NS	  (1 * NS_PER_S) /* after a failed sync; doubles */
-#define RETRY_LAST_NS	  (60 * NS_PER_S)
-#define DATASETS_MAX	  1024
-#define ERROR_TEXT	  512
+#define SYNC_MEMORY    (32ULL << 20)
+#define RETRY_FIRST_NS (1 * NS_PER_S) /* after a failed sync; doubles */
+#define RETRY_LAST_NS  (60 * NS_PER_S)
+#define DATASETS_MAX   1024
+#define ERROR_TEXT     512
 
 /* The sources of one spec. */
 struct source_set {
@@ -39,13 +39,13 @@ struct node_dataset {
 	struct datasets *all;
 	char name[DATASET_FULL_MAX];
 	uint32_t number; /* for the cache's statistics */
-	uint32_t refs;	 /* guarded by datasets.lock */
-	int mounts;	 /* guarded by datasets.lock */
-	bool deleted;	 /* guarded by datasets.lock: found by nobody */
+	uint32_t refs;   /* guarded by datasets.lock */
+	int mounts;      /* guarded by datasets.lock */
+	bool deleted;    /* guarded by datasets.lock: found by nobody */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
-	struct source_set *set; /* never NULL */
+	struct source_set *set;       /* never NULL */
 	Larder__V1__Dataset *message; /* as told, for saving */
 	bool sources_ready;
 	Larder__V1__DatasetStatus__Phase phase;
@@ -98,7 +98,7 @@ static struct source_set *set_free(struct source_set *set, struct cache *cache)
 /* datasets.lock is held. */
 static struct told_secret *find_secret(struct datasets *all, const char *namespace_, const char *name)
 {
-	list_for_each(l, &all->secrets) {
+	list_for_each (l, &all->secrets) {
 		struct told_secret *s = LIST_ENTRY(l, struct told_secret, link);
 		if (strcmp(s->secret->namespace_, namespace_) == 0 && strcmp(s->secret->name, name) == 0)
 			return s;
@@ -106,8 +106,9 @@ static struct told_secret *find_secret(struct datasets *all, const char *namespa
 	return NULL;
 }
 
-static int configure_source(struct node_dataset *d, const struct dataset *spec, size_t i, const struct secret *secret,
-			    struct source_config *c, int *root_fd, struct err *err)
+static int configure_source(struct node_dataset *d, const struct dataset *spec, size_t i,
+			    const struct secret *secret, struct source_config *c, int *root_fd,
+			    struct err *err)
 {
 	const struct dataset_source *s = &spec->sources[i];
 
@@ -204,10 +205,11 @@ static void save(struct datasets *all)
 	size_t len = 0;
 	int r = 0;
 
-	list_for_each(l, &all->secrets) if (!r) r =
-		append(&buf, &len, SAVED_CREDENTIAL, &LIST_ENTRY(l, struct told_secret, link)->message->base);
-	list_for_each(l, &all->list)
-	{
+	list_for_each (l, &all->secrets)
+		if (!r)
+			r = append(&buf, &len, SAVED_CREDENTIAL,
+				   &LIST_ENTRY(l, struct told_secret, link)->message->base);
+	list_for_each (l, &all->list) {
 		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
 		if (!r && !d->deleted)
 			r = append(&buf, &len, SAVED_DATASET, &d->message->base);
@@ -228,7 +230,8 @@ static int load_one(struct datasets *all, uint32_t kind, const uint8_t *bytes, u
 
 	if (kind == SAVED_CREDENTIAL) {
 		Larder__V1__Credential *m = larder__v1__credential__unpack(NULL, len, bytes);
-		r = m ? datasets_put_credential(all, m, err) : err_set(err, -ERR_CORRUPT, "a saved credential");
+		r = m ? datasets_put_credential(all, m, err)
+		      : err_set(err, -ERR_CORRUPT, "a saved credential");
 		(void)secret_message_free(m);
 	} else if (kind == SAVED_DATASET) {
 		Larder__V1__Dataset *m = larder__v1__dataset__unpack(NULL, len, bytes);
@@ -253,7 +256,8 @@ static void load(struct datasets *all)
 		if (!bytes)
 			break;
 		if (load_one(all, kind, bytes, size, &err))
-			log_write(LOG_ERROR, "a saved dataset is not taken over", LOG_STR("error", err.text), NULL);
+			log_write(LOG_ERROR, "a saved dataset is not taken over", LOG_STR("error", err.text),
+				  NULL);
 	}
 	if (copy)
 		explicit_bzero(copy, len);
@@ -277,7 +281,8 @@ static void note_failure(struct node_dataset *d, int r, const struct err *err)
 {
 	d->last_error = r;
 	(void)snprintf(d->message_text, sizeof d->message_text, "sync: %s", err_words(err, r));
-	d->phase = d->head.version ? LARDER__V1__DATASET_STATUS__PHASE__READY : LARDER__V1__DATASET_STATUS__PHASE__FAILED;
+	d->phase = d->head.version ? LARDER__V1__DATASET_STATUS__PHASE__READY
+				   : LARDER__V1__DATASET_STATUS__PHASE__FAILED;
 	d->retry_ns = d->retry_ns ? MIN(2 * d->retry_ns, RETRY_LAST_NS) : RETRY_FIRST_NS;
 }
 
@@ -305,12 +310,13 @@ static void sync_once(struct node_dataset *d)
 		return;
 	if (r) {
 		note_failure(d, r, &err);
-		log_write(LOG_WARN, "sync failed", LOG_STR("dataset", d->name), LOG_STR("error", err_words(&err, r)), NULL);
+		log_write(LOG_WARN, "sync failed", LOG_STR("dataset", d->name),
+			  LOG_STR("error", err_words(&err, r)), NULL);
 	} else {
 		note_result(d, &result);
-		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed", LOG_STR("dataset", d->name),
-			  LOG_INT("version", result.head.version), LOG_INT("files", result.stats.files),
-			  LOG_INT("bytes", result.stats.bytes), NULL);
+		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed",
+			  LOG_STR("dataset", d->name), LOG_INT("version", result.head.version),
+			  LOG_INT("files", result.stats.files), LOG_INT("bytes", result.stats.bytes), NULL);
 	}
 	int64_t wait = r ? d->retry_ns : set->spec->sync.interval_ns;
 	d->due_ns = wait ? clock_mono_ns() + wait : 0;
@@ -394,7 +400,7 @@ struct node_dataset *datasets_unref(struct node_dataset *d)
 /* datasets.lock is held. */
 static struct node_dataset *find_locked(struct datasets *all, const char *name)
 {
-	list_for_each(l, &all->list) {
+	list_for_each (l, &all->list) {
 		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
 		if (!d->deleted && strcmp(d->name, name) == 0)
 			return d;
@@ -433,8 +439,10 @@ static void adopt_head(struct node_dataset *d)
 
 	if (catalog_head_get(d->all->config.catalog, d->name, &d->head))
 		return;
-	if (d->head.config != dataset_config_hash(d->set->spec) || manifest_open(&d->head.root, &chunks, &m, NULL)) {
-		d->head = (struct catalog_head){0}; /* of other sources, or unreadable: a sync makes the next one */
+	if (d->head.config != dataset_config_hash(d->set->spec) ||
+	    manifest_open(&d->head.root, &chunks, &m, NULL)) {
+		d->head = (struct catalog_head){
+			0}; /* of other sources, or unreadable: a sync makes the next one */
 		return;
 	}
 	manifest_stats_get(m, &d->stats);
@@ -450,8 +458,9 @@ static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *
 
 	if (!set) {
 		(void)mem_free(d);
-		return d || all->count < DATASETS_MAX ? err_set(err, -ENOMEM, "out of memory")
-						      : err_set(err, -ENOSPC, "%d datasets are the limit", DATASETS_MAX);
+		return d || all->count < DATASETS_MAX
+			       ? err_set(err, -ENOMEM, "out of memory")
+			       : err_set(err, -ENOSPC, "%d datasets are the limit", DATASETS_MAX);
 	}
 	d->all = all;
 	dataset_full_name(spec, d->name);
@@ -473,7 +482,8 @@ static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *
 }
 
 /* Takes @spec and @message. datasets.lock is held. */
-static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dataset *message, struct err *err)
+static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dataset *message,
+		   struct err *err)
 {
 	struct source_set *set = mem_calloc(1, sizeof *set);
 
@@ -540,21 +550,21 @@ static void use_secret(struct datasets *all, const struct secret *secret)
 	struct source_credential c;
 
 	secret_credential(secret, &c);
-	list_for_each(l, &all->list)
-	{
+	list_for_each (l, &all->list) {
 		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
 		bool used = false;
 		(void)pthread_mutex_lock(&d->lock);
 		const struct dataset *spec = d->set->spec;
 		for (size_t i = 0; i < spec->source_count; i++) {
 			const char *name = spec->sources[i].secret;
-			if (!name || strcmp(name, secret->name) != 0 || strcmp(spec->namespace_, secret->namespace_) != 0)
+			if (!name || strcmp(name, secret->name) != 0 ||
+			    strcmp(spec->namespace_, secret->namespace_) != 0)
 				continue;
 			used = true;
-			if (d->set->list[i] &&
-			    (source_set_credential(d->set->read[i], &c) || source_set_credential(d->set->list[i], &c)))
-				log_write(LOG_ERROR, "a new credential is not used: out of memory", LOG_STR("dataset", d->name),
-					  NULL);
+			if (d->set->list[i] && (source_set_credential(d->set->read[i], &c) ||
+						source_set_credential(d->set->list[i], &c)))
+				log_write(LOG_ERROR, "a new credential is not used: out of memory",
+					  LOG_STR("dataset", d->name), NULL);
 		}
 		if (used && (!d->sources_ready || d->last_error))
 			make_sources(d); /* also asks for a sync: what failed may work now */
@@ -624,8 +634,9 @@ int datasets_delete(struct datasets *all, const char *namespace_, const char *na
 	(void)pthread_mutex_lock(&all->lock);
 	struct node_dataset *d = find_locked(all, full);
 	int r = !d ? err_set(err, -ENOENT, "there is no dataset %s", full)
-		: d->mounts ? err_set(err, -EBUSY, "%s is mounted %d times; unmount it first", full, d->mounts)
-			    : 0;
+		: d->mounts
+			? err_set(err, -EBUSY, "%s is mounted %d times; unmount it first", full, d->mounts)
+			: 0;
 	if (!r) {
 		d->deleted = true;
 		d->refs++;
@@ -647,8 +658,9 @@ int datasets_delete(struct datasets *all, const char *namespace_, const char *na
 void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_dataset *d), void *ctx)
 {
 	(void)pthread_mutex_lock(&all->lock);
-	list_for_each(l, &all->list) if (!LIST_ENTRY(l, struct node_dataset, link)->deleted)
-		visit(ctx, LIST_ENTRY(l, struct node_dataset, link));
+	list_for_each (l, &all->list)
+		if (!LIST_ENTRY(l, struct node_dataset, link)->deleted)
+			visit(ctx, LIST_ENTRY(l, struct node_dataset, link));
 	(void)pthread_mutex_unlock(&all->lock);
 }
 
@@ -668,8 +680,10 @@ void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access 
 {
 	(void)pthread_mutex_lock(&d->lock);
 	const struct dataset *spec = d->set->spec;
-	*ret = (struct node_dataset_access){
-		.uid = spec->access.uid, .gid = spec->access.gid, .mode = spec->access.mode, .latest = spec->version == 0};
+	*ret = (struct node_dataset_access){.uid = spec->access.uid,
+					    .gid = spec->access.gid,
+					    .mode = spec->access.mode,
+					    .latest = spec->version == 0};
 	(void)pthread_mutex_unlock(&d->lock);
 }
 
@@ -680,10 +694,11 @@ static int head_locked(struct node_dataset *d, struct catalog_head *ret, struct 
 
 	if (!d->head.version)
 		return err_set(err, -ENOENT, "%s",
-			       d->message_text[0] ? d->message_text : "its first listing is still on its way");
+			       d->message_text[0] ? d->message_text
+						  : "its first listing is still on its way");
 	if (pinned && pinned != d->head.version)
-		return err_set(err, -ENOENT, "version %llu is not held here; the newest is %llu", (unsigned long long)pinned,
-			       (unsigned long long)d->head.version);
+		return err_set(err, -ENOENT, "version %llu is not held here; the newest is %llu",
+			       (unsigned long long)pinned, (unsigned long long)d->head.version);
 	*ret = d->head;
 	return 0;
 }
@@ -699,7 +714,8 @@ int node_dataset_head(struct node_dataset *d, struct catalog_head *ret, struct e
 /* Errors that waiting does not mend. */
 static bool is_lasting(int r)
 {
-	return r && r != -ERR_UNREACHABLE && r != -ETIMEDOUT && r != -EAGAIN && r != -ERR_CONFLICT && r != -ERR_LEASE_LOST;
+	return r && r != -ERR_UNREACHABLE && r != -ETIMEDOUT && r != -EAGAIN && r != -ERR_CONFLICT &&
+	       r != -ERR_LEASE_LOST;
 }
 
 int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(void *ctx), void *ctx,
@@ -724,7 +740,8 @@ int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(
 	return r;
 }
 
-int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret, struct err *err)
+int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret,
+		      struct err *err)
 {
 	struct manifest_chunks chunks = catalog_chunks(d->all->config.catalog);
 
@@ -768,7 +785,8 @@ int node_dataset_object(struct node_dataset *d, const struct manifest_found *ent
 	return r ? err_set(err, r, "%s", err_text(r)) : 0;
 }
 
-int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects), void *ctx, struct err *err)
+int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects), void *ctx,
+		      struct err *err)
 {
 	int r = 0;
 
@@ -800,7 +818,8 @@ static void set_text(char **field, const char *text)
 	char *copy = mem_strdup(text);
 
 	if (copy)
-		*field = copy; /* else the shared empty string stays: status without a word is better than none */
+		*field =
+			copy; /* else the shared empty string stays: status without a word is better than none */
 }
 
 static void copy_list(const struct dataset_list *from, char ***items, size_t *count)
@@ -826,8 +845,10 @@ static void warn(Larder__V1__DatasetStatus *s, char *text)
 static void add_warnings(const struct node_dataset *d, Larder__V1__DatasetStatus *s)
 {
 	if (d->stats.no_validator)
-		warn(s, mem_printf("%llu files have no validator: a change while they are read cannot be noticed",
-				   (unsigned long long)d->stats.no_validator));
+		warn(s,
+		     mem_printf(
+			     "%llu files have no validator: a change while they are read cannot be noticed",
+			     (unsigned long long)d->stats.no_validator));
 	if (d->stats.skipped)
 		warn(s, mem_printf("%llu keys cannot be shown as file names and were left out",
 				   (unsigned long long)d->stats.skipped));
@@ -838,12 +859,15 @@ static void add_warnings(const struct node_dataset *d, Larder__V1__DatasetStatus
 		source_stats_get(d->set->read[i], &st);
 		s->denied += st.denied;
 		if (st.denied)
-			warn(s, d->set->spec->sources[i].kind == SOURCE_FILE
-					? mem_printf("%llu reads of %s were denied: let uid 65532 read the files, or start "
-						     "the node with --run-as of a uid that may",
-						     (unsigned long long)st.denied, d->set->spec->sources[i].file.path)
-					: mem_printf("%llu requests to source %zu were denied: check its Secret",
-						     (unsigned long long)st.denied, i));
+			warn(s,
+			     d->set->spec->sources[i].kind == SOURCE_FILE
+				     ? mem_printf(
+					       "%llu reads of %s were denied: let uid 65532 read the files, or start "
+					       "the node with --run-as of a uid that may",
+					       (unsigned long long)st.denied,
+					       d->set->spec->sources[i].file.path)
+				     : mem_printf("%llu requests to source %zu were denied: check its Secret",
+						  (unsigned long long)st.denied, i));
 	}
 }
 
@@ -902,9 +926,12 @@ struct datasets *datasets_free(struct datasets *all)
 {
 	if (!all)
 		return NULL;
-	list_for_each(l, &all->list) stop_thread(LIST_ENTRY(l, struct node_dataset, link));
-	list_for_each_safe(l, next, &all->list) destroy(LIST_ENTRY(l, struct node_dataset, link));
-	list_for_each_safe(l, next, &all->secrets) free_told(LIST_ENTRY(l, struct told_secret, link));
+	list_for_each (l, &all->list)
+		stop_thread(LIST_ENTRY(l, struct node_dataset, link));
+	list_for_each_safe (l, next, &all->list)
+		destroy(LIST_ENTRY(l, struct node_dataset, link));
+	list_for_each_safe (l, next, &all->secrets)
+		free_told(LIST_ENTRY(l, struct told_secret, link));
 	(void)pthread_mutex_destroy(&all->lock);
 	return mem_free(all);
 }

@@ -45,10 +45,12 @@ DEFINE_CLEANUP(struct datasets *, datasets_free)
 
 /* Takes over a spec or a credential, as sent; older generations are ignored. 0, -EINVAL and the like with words. */
 MUST_CHECK int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struct err *err);
-MUST_CHECK int datasets_put_credential(struct datasets *all, const Larder__V1__Credential *message, struct err *err);
+MUST_CHECK int datasets_put_credential(struct datasets *all, const Larder__V1__Credential *message,
+				       struct err *err);
 
 /* Forgets a dataset, its head and what the cache holds of it. -EBUSY while it is mounted, -ENOENT. */
-MUST_CHECK int datasets_delete(struct datasets *all, const char *namespace_, const char *name, struct err *err);
+MUST_CHECK int datasets_delete(struct datasets *all, const char *namespace_, const char *name,
+			       struct err *err);
 
 /* The dataset, or NULL. datasets_unref() gives it back. */
 struct node_dataset *datasets_find(struct datasets *all, const char *full_name);
@@ -73,20 +75,20 @@ MUST_CHECK int node_dataset_head(struct node_dataset *d, struct catalog_head *re
 
 /* Waits until there is a head, at most until @deadline_ns (CLOCK_MONOTONIC) or *stop. 0, -ETIMEDOUT or -ECANCELED with the
  * reason why it is not ready. A sync that failed for good (no such bucket, wrong key) ends the wait at once. */
-MUST_CHECK int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(void *ctx), void *ctx,
-				 struct catalog_head *ret, struct err *err);
+MUST_CHECK int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(void *ctx),
+				 void *ctx, struct catalog_head *ret, struct err *err);
 
 /* Opens the manifest of @root; the caller frees it. */
 MUST_CHECK int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret,
 				 struct err *err);
 
 /* The cache object of a file entry (size at least 1). The caller puts it. */
-MUST_CHECK int node_dataset_object(struct node_dataset *d, const struct manifest_found *entry, struct cache_object **ret,
-				   struct err *err);
+MUST_CHECK int node_dataset_object(struct node_dataset *d, const struct manifest_found *entry,
+				   struct cache_object **ret, struct err *err);
 
 /* Asks for a sync and waits for its end; progress in *ret_objects while it runs (may be NULL). */
-MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects), void *ctx,
-				 struct err *err);
+MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects),
+				 void *ctx, struct err *err);
 
 /* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
 MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);

@@ -44,8 +44,8 @@ static int look_up(struct view *v, const ProtobufCBinaryData *path, struct err *
 	int r = manifest_lookup(v->manifest, (const char *)path->data, path->len, v->found);
 
 	if (r == -ENOENT)
-		return err_set(err, r, "there is no \"%.*s\" in %s", (int)MIN(path->len, (size_t)200), (const char *)path->data,
-			       node_dataset_name(v->dataset));
+		return err_set(err, r, "there is no \"%.*s\" in %s", (int)MIN(path->len, (size_t)200),
+			       (const char *)path->data, node_dataset_name(v->dataset));
 	return r ? err_set(err, r, "reading the manifest: %s", err_text(r)) : 0;
 }
 
@@ -60,7 +60,8 @@ static uint64_t ino_of(const struct view *v, const struct manifest_entry *e)
 
 static void set_cached(struct view *v, Larder__V1__Entry *out)
 {
-	static const char *const states[] = {[CACHE_ABSENT] = "absent", [CACHE_PARTIAL] = "partial", [CACHE_COMPLETE] = "complete"};
+	static const char *const states[] = {
+		[CACHE_ABSENT] = "absent", [CACHE_PARTIAL] = "partial", [CACHE_COMPLETE] = "complete"};
 	CLEANUP(cache_put) struct cache_object *o = NULL;
 
 	if (v->found->e.type != MANIFEST_FILE)
@@ -86,7 +87,7 @@ static void describe(struct view *v, Larder__V1__Entry *out)
 	larder__v1__entry__init(out);
 	out->path.data = (uint8_t *)(uintptr_t)e->path;
 	out->path.len = e->path_len;
-	out->type = e->type == MANIFEST_FILE	  ? LARDER__V1__ENTRY__TYPE__FILE
+	out->type = e->type == MANIFEST_FILE      ? LARDER__V1__ENTRY__TYPE__FILE
 		    : e->type == MANIFEST_SYMLINK ? LARDER__V1__ENTRY__TYPE__SYMLINK
 						  : LARDER__V1__ENTRY__TYPE__DIR;
 	out->size = e->size;
@@ -101,7 +102,8 @@ static void describe(struct view *v, Larder__V1__Entry *out)
 		out->key.len = key_len;
 		out->validator.data = (uint8_t *)(uintptr_t)e->validator.bytes;
 		out->validator.len = e->validator.len;
-		out->validator_kind = (char *)(uintptr_t)kinds[e->validator.kind <= VALIDATOR_STRONG ? e->validator.kind : 0];
+		out->validator_kind = (char *)(uintptr_t)
+			kinds[e->validator.kind <= VALIDATOR_STRONG ? e->validator.kind : 0];
 	}
 	if (e->type == MANIFEST_SYMLINK) {
 		out->target.data = (uint8_t *)(uintptr_t)e->target;
@@ -123,7 +125,8 @@ static Larder__V1__Entry *copy_entry(const Larder__V1__Entry *e)
 	return copy;
 }
 
-int listing_stat(struct node_dataset *d, const Larder__V1__PathRequest *q, Larder__V1__Entry **ret, struct err *err)
+int listing_stat(struct node_dataset *d, const Larder__V1__PathRequest *q, Larder__V1__Entry **ret,
+		 struct err *err)
 {
 	struct view v;
 	Larder__V1__Entry e;
@@ -221,7 +224,9 @@ static int list_glob(struct lister *l, const ProtobufCBinaryData *pattern, struc
 	if (wrong)
 		return err_set(err, -EINVAL, "glob \"%s\": %s", glob, wrong);
 	int r = list_range(l, 0, UINT64_MAX, glob);
-	return r || l->sent ? r : err_set(err, -ENOENT, "nothing in %s matches \"%s\"", node_dataset_name(l->v.dataset), glob);
+	return r || l->sent ? r
+			    : err_set(err, -ENOENT, "nothing in %s matches \"%s\"",
+				      node_dataset_name(l->v.dataset), glob);
 }
 
 static int list_path(struct lister *l, const Larder__V1__PathRequest *q, struct err *err)
@@ -269,7 +274,8 @@ struct cat_read {
 	uint8_t *bytes;
 };
 
-static void cat_done(struct cache_read *read, int status, const struct iovec *iov, int iov_count, const struct err *err)
+static void cat_done(struct cache_read *read, int status, const struct iovec *iov, int iov_count,
+		     const struct err *err)
 {
 	struct cat_read *c = read->ctx;
 	size_t at = 0;
@@ -287,9 +293,14 @@ static void cat_done(struct cache_read *read, int status, const struct iovec *io
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
-static int cat_one(struct cat_read *c, struct cache_object *o, uint64_t offset, uint32_t length, struct err *err)
+static int cat_one(struct cat_read *c, struct cache_object *o, uint64_t offset, uint32_t length,
+		   struct err *err)
 {
-	c->read = (struct cache_read){.offset = offset, .length = length, .stream = (uint64_t)(uintptr_t)c, .done = cat_done, .ctx = c};
+	c->read = (struct cache_read){.offset = offset,
+				      .length = length,
+				      .stream = (uint64_t)(uintptr_t)c,
+				      .done = cat_done,
+				      .ctx = c};
 	c->done = false;
 	c->err = (struct err){0};
 	cache_read_start(o, &c->read);

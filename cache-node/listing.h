@@ -16,7 +16,8 @@
 /* Sends the children of a directory (or all below it), or what matches a glob. @send takes a borrowed message; false: stop.
  * 0, -ENOENT (no such path, no match), -EINVAL (bad glob), -ECANCELED. */
 MUST_CHECK int listing_run(struct node_dataset *d, const Larder__V1__PathRequest *q,
-			   bool (*send)(void *ctx, const Larder__V1__EntryBatch *batch), void *ctx, struct err *err);
+			   bool (*send)(void *ctx, const Larder__V1__EntryBatch *batch), void *ctx,
+			   struct err *err);
 
 /* One entry, owned by the caller (free_unpacked). */
 MUST_CHECK int listing_stat(struct node_dataset *d, const Larder__V1__PathRequest *q, Larder__V1__Entry **ret,
@@ -24,6 +25,7 @@ MUST_CHECK int listing_stat(struct node_dataset *d, const Larder__V1__PathReques
 
 /* Sends the bytes of a file in order, through the cache. -EISDIR; what reading says. */
 MUST_CHECK int listing_cat(struct node_dataset *d, const Larder__V1__CatRequest *q,
-			   bool (*send)(void *ctx, const Larder__V1__DataChunk *chunk), void *ctx, struct err *err);
+			   bool (*send)(void *ctx, const Larder__V1__DataChunk *chunk), void *ctx,
+			   struct err *err);
 
 #endif

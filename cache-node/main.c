@@ -16,8 +16,8 @@
 /* Nothing here needs a privilege: what does is the mounter's. */
 static int drop_privileges(const struct node_config *c)
 {
-	if (geteuid() == 0 &&
-	    (setgroups(0, NULL) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 || setresuid(c->uid, c->uid, c->uid) < 0))
+	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
+			       setresuid(c->uid, c->uid, c->uid) < 0))
 		return -errno;
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
@@ -44,7 +44,8 @@ int main(int argc, char **argv)
 	raise_limits();
 	r = drop_privileges(&config);
 	if (r) {
-		(void)fprintf(stderr, "larder-node: cannot become uid %u: %s\n", config.uid, strerrordesc_np(-r));
+		(void)fprintf(stderr, "larder-node: cannot become uid %u: %s\n", config.uid,
+			      strerrordesc_np(-r));
 		return 1;
 	}
 	return supervisor_run(&config, worker_main);

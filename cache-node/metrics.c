@@ -66,15 +66,16 @@ static void histogram(struct page *p, const char *name, const char *help, const 
 	head(p, name, "histogram", help);
 	for (int i = 0; i < CACHE_LATENCY_BUCKETS - 1; i++) {
 		sum += h->count[i];
-		put(p, "larder_%s_bucket{" LABEL ",le=\"%g\"} %" PRIu64 "\n", name, (double)(1u << i) / 1e6, sum);
+		put(p, "larder_%s_bucket{" LABEL ",le=\"%g\"} %" PRIu64 "\n", name, (double)(1u << i) / 1e6,
+		    sum);
 	}
 	put(p, "larder_%s_bucket{" LABEL ",le=\"+Inf\"} %" PRIu64 "\n", name, h->total);
-	put(p, "larder_%s_sum{" LABEL "} %.9f\nlarder_%s_count{" LABEL "} %" PRIu64 "\n", name, (double)h->sum_ns / 1e9,
-	    name, h->total);
+	put(p, "larder_%s_sum{" LABEL "} %.9f\nlarder_%s_count{" LABEL "} %" PRIu64 "\n", name,
+	    (double)h->sum_ns / 1e9, name, h->total);
 }
 
-static void tier_rows(struct page *p, const struct cache_stats *s, const char *name, const char *type, const char *help,
-		      size_t offset)
+static void tier_rows(struct page *p, const struct cache_stats *s, const char *name, const char *type,
+		      const char *help, size_t offset)
 {
 	head(p, name, type, help);
 	for (size_t i = 0; i < s->tier_count; i++) {
@@ -89,20 +90,27 @@ static void put_cache(struct page *p, struct cache *cache)
 	struct cache_stats s;
 
 	cache_stats_get(cache, &s);
-	tier_rows(p, &s, "tier_used_bytes", "gauge", "Physical bytes a tier uses.", offsetof(struct cache_tier_stats, bytes_used));
-	tier_rows(p, &s, "tier_limit_bytes", "gauge", "Physical bytes a tier may use.", offsetof(struct cache_tier_stats, bytes_max));
-	tier_rows(p, &s, "tier_objects", "gauge", "Objects in a tier.", offsetof(struct cache_tier_stats, objects));
-	tier_rows(p, &s, "tier_evictions_total", "counter", "Objects evicted from a tier.", offsetof(struct cache_tier_stats, evicted));
+	tier_rows(p, &s, "tier_used_bytes", "gauge", "Physical bytes a tier uses.",
+		  offsetof(struct cache_tier_stats, bytes_used));
+	tier_rows(p, &s, "tier_limit_bytes", "gauge", "Physical bytes a tier may use.",
+		  offsetof(struct cache_tier_stats, bytes_max));
+	tier_rows(p, &s, "tier_objects", "gauge", "Objects in a tier.",
+		  offsetof(struct cache_tier_stats, objects));
+	tier_rows(p, &s, "tier_evictions_total", "counter", "Objects evicted from a tier.",
+		  offsetof(struct cache_tier_stats, evicted));
 	tier_rows(p, &s, "tier_evicted_bytes_total", "counter", "Bytes evicted from a tier.",
 		  offsetof(struct cache_tier_stats, evicted_bytes));
-	single(p, "reads_total", "counter", "Reads that the daemon answered; passthrough reads do not pass it.", s.reads);
+	single(p, "reads_total", "counter",
+	       "Reads that the daemon answered; passthrough reads do not pass it.", s.reads);
 	single(p, "read_bytes_total", "counter", "Bytes of those reads.", s.read_bytes);
 	single(p, "read_hit_bytes_total", "counter", "Bytes of those reads that a tier held.", s.hit_bytes);
-	single(p, "read_miss_bytes_total", "counter", "Bytes of those reads that waited for a source.", s.miss_bytes);
+	single(p, "read_miss_bytes_total", "counter", "Bytes of those reads that waited for a source.",
+	       s.miss_bytes);
 	single(p, "fetches_total", "counter", "Ranges fetched from sources.", s.fetches);
 	single(p, "fetched_bytes_total", "counter", "Bytes fetched from sources.", s.fetched_bytes);
 	single(p, "objects_sealed_total", "counter", "Objects completed, verified and sealed.", s.sealed);
-	single(p, "corrupt_blocks_total", "counter", "Blocks that failed their checksum and were dropped.", s.corrupt_blocks);
+	single(p, "corrupt_blocks_total", "counter", "Blocks that failed their checksum and were dropped.",
+	       s.corrupt_blocks);
 	single(p, "passed_by_bytes_total", "counter", "Bytes served without being kept.", s.passed_by_bytes);
 	single(p, "fetch_buffer_used_bytes", "gauge", "Memory held by bytes on their way.", s.buffers_used);
 	single(p, "fetch_buffer_limit_bytes", "gauge", "Limit of that memory.", s.buffers_max);
@@ -129,15 +137,15 @@ static void collect(void *ctx, struct node_dataset *d)
 		r->count++;
 }
 
-static void dataset_rows(struct page *p, const struct rows *rows, const char *name, const char *type, const char *help,
-			 size_t offset)
+static void dataset_rows(struct page *p, const struct rows *rows, const char *name, const char *type,
+			 const char *help, size_t offset)
 {
 	head(p, name, type, help);
 	for (size_t i = 0; i < rows->count; i++) {
 		uint64_t value;
 		memcpy(&value, (const char *)rows->items[i] + offset, sizeof value);
-		put(p, "larder_%s{" LABEL ",namespace=\"%s\",dataset=\"%s\"} %" PRIu64 "\n", name, rows->items[i]->namespace_,
-		    rows->items[i]->name, value);
+		put(p, "larder_%s{" LABEL ",namespace=\"%s\",dataset=\"%s\"} %" PRIu64 "\n", name,
+		    rows->items[i]->namespace_, rows->items[i]->name, value);
 	}
 }
 
@@ -148,13 +156,16 @@ static void put_datasets(struct page *p, struct datasets *datasets)
 	datasets_each(datasets, collect, &rows);
 	dataset_rows(p, &rows, "dataset_version", "gauge", "Version at the head; 0: none yet.",
 		     offsetof(Larder__V1__DatasetStatus, version));
-	dataset_rows(p, &rows, "dataset_files", "gauge", "Files of that version.", offsetof(Larder__V1__DatasetStatus, files));
-	dataset_rows(p, &rows, "dataset_bytes", "gauge", "Bytes of those files.", offsetof(Larder__V1__DatasetStatus, bytes));
+	dataset_rows(p, &rows, "dataset_files", "gauge", "Files of that version.",
+		     offsetof(Larder__V1__DatasetStatus, files));
+	dataset_rows(p, &rows, "dataset_bytes", "gauge", "Bytes of those files.",
+		     offsetof(Larder__V1__DatasetStatus, bytes));
 	dataset_rows(p, &rows, "dataset_cached_bytes", "gauge", "Bytes of it that this node holds.",
 		     offsetof(Larder__V1__DatasetStatus, cached_bytes));
 	dataset_rows(p, &rows, "dataset_source_bytes_total", "counter", "Bytes that came from its sources.",
 		     offsetof(Larder__V1__DatasetStatus, source_bytes));
-	dataset_rows(p, &rows, "dataset_served_bytes_total", "counter", "Bytes that the daemon answered itself.",
+	dataset_rows(p, &rows, "dataset_served_bytes_total", "counter",
+		     "Bytes that the daemon answered itself.",
 		     offsetof(Larder__V1__DatasetStatus, served_bytes));
 	dataset_rows(p, &rows, "dataset_denied_total", "counter", "Operations that its sources refused.",
 		     offsetof(Larder__V1__DatasetStatus, denied));
@@ -195,9 +206,10 @@ static void put_mounts(struct page *p, struct mounts *mounts, struct node_memory
 	head(p, "opens_total", "counter", "Files opened, by mode.");
 	put(p, "larder_opens_total{" LABEL ",mode=\"passthrough\"} %" PRIu64 "\n", t.passthrough);
 	put(p, "larder_opens_total{" LABEL ",mode=\"cached\"} %" PRIu64 "\n", t.cached);
-	single(p, "worker_restarts_total", "counter", "Deaths of a worker.", atomic_load(&memory->worker_restarts));
-	single(p, "requests_recovered_total", "counter", "Requests of dead workers that their successors answered.",
-	       atomic_load(&memory->recovered));
+	single(p, "worker_restarts_total", "counter", "Deaths of a worker.",
+	       atomic_load(&memory->worker_restarts));
+	single(p, "requests_recovered_total", "counter",
+	       "Requests of dead workers that their successors answered.", atomic_load(&memory->recovered));
 }
 
 char *metrics_render(const struct metrics_config *config)
@@ -218,8 +230,8 @@ char *metrics_render(const struct metrics_config *config)
 
 static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, char *text, bool owned)
 {
-	struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), text,
-								 owned ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+	struct MHD_Response *r = MHD_create_response_from_buffer(
+		strlen(text), text, owned ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
 
 	if (!r) {
 		if (owned)
@@ -235,7 +247,8 @@ static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, char *t
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method,
 			      const char *version, const char *data, size_t *data_len, void **state)
 {
-	static char ok[] = "ok\n", none[] = "there are /metrics and /healthz here\n", busy[] = "out of memory\n";
+	static char ok[] = "ok\n", none[] = "there are /metrics and /healthz here\n",
+		    busy[] = "out of memory\n";
 	struct metrics *m = ctx;
 
 	(void)version, (void)data, (void)state;
@@ -246,7 +259,8 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
 	if (strcmp(url, "/metrics") != 0)
 		return answer(c, MHD_HTTP_NOT_FOUND, none, false);
 	char *text = metrics_render(&m->config);
-	return text ? answer(c, MHD_HTTP_OK, text, true) : answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, busy, false);
+	return text ? answer(c, MHD_HTTP_OK, text, true)
+		    : answer(c, MHD_HTTP_SERVICE_UNAVAILABLE, busy, false);
 }
 
 static int parse_address(const char *text, struct sockaddr_storage *ret, struct err *err)
@@ -260,7 +274,8 @@ static int parse_address(const char *text, struct sockaddr_storage *ret, struct 
 	bool bracket = text[0] == '[' && colon && colon[-1] == ']';
 	size_t len = colon ? (size_t)(colon - text) - (bracket ? 2 : 0) : 0;
 	if (!colon || end == colon + 1 || *end || port > 65535 || len == 0 || len >= sizeof host)
-		return err_set(err, -EINVAL, "metrics address \"%s\" must be ADDR:PORT, like 127.0.0.1:7079", text);
+		return err_set(err, -EINVAL, "metrics address \"%s\" must be ADDR:PORT, like 127.0.0.1:7079",
+			       text);
 	memcpy(host, text + bracket, len);
 	host[len] = 0;
 	memset(ret, 0, sizeof *ret);
@@ -288,14 +303,17 @@ int metrics_new(const struct metrics_config *config, struct metrics **ret, struc
 	if (!m)
 		return err_set(err, -ENOMEM, "out of memory");
 	m->config = *config;
-	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | (address.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
-	m->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, m, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address,
-				     MHD_OPTION_CONNECTION_LIMIT, 16u, MHD_OPTION_CONNECTION_TIMEOUT, 10u,
-				     MHD_OPTION_END);
+	unsigned flags =
+		MHD_USE_INTERNAL_POLLING_THREAD | (address.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
+	m->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, m, MHD_OPTION_SOCK_ADDR,
+				     (struct sockaddr *)&address, MHD_OPTION_CONNECTION_LIMIT, 16u,
+				     MHD_OPTION_CONNECTION_TIMEOUT, 10u, MHD_OPTION_END);
 	if (!m->daemon) {
 		(void)mem_free(m);
-		return err_set(err, -EADDRINUSE, "cannot listen on %s for metrics: it is taken, or not an address of this machine",
-			       config->address);
+		return err_set(
+			err, -EADDRINUSE,
+			"cannot listen on %s for metrics: it is taken, or not an address of this machine",
+			config->address);
 	}
 	*ret = m;
 	return 0;

@@ -62,7 +62,8 @@ static int view_open(void *ctx, const struct hash256 *root, struct manifest **re
 	return node_dataset_open(p->dataset, root, ret, err);
 }
 
-static int view_object(void *ctx, const struct manifest_found *entry, struct cache_object **ret, struct err *err)
+static int view_object(void *ctx, const struct manifest_found *entry, struct cache_object **ret,
+		       struct err *err)
 {
 	const struct mount_point *p = ctx;
 
@@ -76,7 +77,8 @@ static void *end_main(void *arg)
 
 	log_write(LOG_WARN, "a mount was taken away from outside", LOG_STR("target", p->target), NULL);
 	if (mounts_unpublish(p->all, p->target, true, &err))
-		log_write(LOG_DEBUG, "ending it", LOG_STR("error", err.text), NULL); /* somebody else is ending it */
+		log_write(LOG_DEBUG, "ending it", LOG_STR("error", err.text),
+			  NULL); /* somebody else is ending it */
 	return NULL;
 }
 
@@ -162,7 +164,7 @@ static void unlink_point(struct mounts *m, struct mount_point *p)
 /* The lock is held. */
 static struct mount_point *find_target(struct mounts *m, const char *target)
 {
-	list_for_each(l, &m->list)
+	list_for_each (l, &m->list)
 		if (strcmp(LIST_ENTRY(l, struct mount_point, link)->target, target) == 0)
 			return LIST_ENTRY(l, struct mount_point, link);
 	return NULL;
@@ -200,13 +202,15 @@ void mounts_adopt(struct mounts *m, const struct kept_session *sessions, size_t 
 		int r = adopt_one(m, &sessions[i], &err);
 		if (!r)
 			continue;
-		log_write(LOG_ERROR, "a kept mount cannot be served and is ended", LOG_STR("error", err_words(&err, r)), NULL);
+		log_write(LOG_ERROR, "a kept mount cannot be served and is ended",
+			  LOG_STR("error", err_words(&err, r)), NULL);
 		if (control_unmount(m->config.control, sessions[i].id, true, &err))
 			log_write(LOG_ERROR, "and it cannot be ended", LOG_STR("error", err.text), NULL);
 	}
 }
 
-static int make_mount(struct mounts *m, struct mount_point *p, const struct catalog_head *head, struct err *err)
+static int make_mount(struct mounts *m, struct mount_point *p, const struct catalog_head *head,
+		      struct err *err)
 {
 	CLEANUP(fd_close) int dev_fd = -1;
 	CLEANUP(fd_close) int memory_fd = -1;
@@ -226,7 +230,8 @@ static int make_mount(struct mounts *m, struct mount_point *p, const struct cata
 		r = start_session(p, dev_fd, memory_fd, head, err);
 	}
 	if (r)
-		(void)!control_unmount(m->config.control, p->id, true, NULL); /* the first error is the one to report */
+		(void)!control_unmount(m->config.control, p->id, true,
+				       NULL); /* the first error is the one to report */
 	return r;
 }
 
@@ -241,7 +246,8 @@ static int reserve(struct mounts *m, struct mount_point *p, struct err *err)
 		p->busy = true;
 		list_push_back(&m->list, &p->link);
 	} else if (there->busy || there->dataset != p->dataset) {
-		r = err_set(err, -EBUSY, "%s is mounted already, with %s", p->target, node_dataset_name(there->dataset));
+		r = err_set(err, -EBUSY, "%s is mounted already, with %s", p->target,
+			    node_dataset_name(there->dataset));
 	} else {
 		r = 1;
 	}
@@ -249,8 +255,8 @@ static int reserve(struct mounts *m, struct mount_point *p, struct err *err)
 	return r;
 }
 
-int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target, const struct catalog_head *head,
-		   struct err *err)
+int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target,
+		   const struct catalog_head *head, struct err *err)
 {
 	CLEANUP(point_free) struct mount_point *p = point_new(m, node_dataset_name(d), target);
 	if (!p)
@@ -293,7 +299,7 @@ static int mark_busy(struct mounts *m, const char *target, struct mount_point **
 {
 	(void)pthread_rwlock_wrlock(&m->lock);
 	struct mount_point *p = find_target(m, target);
-	int r = !p	? err_set(err, -ENOENT, "nothing of Larder is mounted at %s", target)
+	int r = !p        ? err_set(err, -ENOENT, "nothing of Larder is mounted at %s", target)
 		: p->busy ? err_set(err, -EBUSY, "%s is being mounted or unmounted", target)
 			  : 0;
 	if (!r)
@@ -337,7 +343,7 @@ void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalo
 	if (!access.latest)
 		return;
 	(void)pthread_rwlock_rdlock(&m->lock);
-	list_for_each(l, &m->list) {
+	list_for_each (l, &m->list) {
 		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
 		struct err err = {0};
 		if (p->busy || p->dataset != d)
@@ -353,7 +359,7 @@ void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalo
 void mounts_sealed(struct mounts *m, const struct hash256 *object)
 {
 	(void)pthread_rwlock_rdlock(&m->lock);
-	list_for_each(l, &m->list) {
+	list_for_each (l, &m->list) {
 		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
 		if (!p->busy)
 			session_object_sealed(p->session, object);
@@ -364,7 +370,7 @@ void mounts_sealed(struct mounts *m, const struct hash256 *object)
 void mounts_each(struct mounts *m, void (*visit)(void *ctx, const struct session_stats *stats), void *ctx)
 {
 	(void)pthread_rwlock_rdlock(&m->lock);
-	list_for_each(l, &m->list) {
+	list_for_each (l, &m->list) {
 		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
 		struct session_stats stats;
 		if (p->busy)

@@ -39,7 +39,8 @@ static int parse_disk(struct node_config *c, char *text)
 	char *colon = strrchr(text, ':');
 
 	if (!colon || text[0] != '/')
-		return complain("disk", text, "must be an absolute folder and a size, like /var/cache/larder:100Gi");
+		return complain("disk", text,
+				"must be an absolute folder and a size, like /var/cache/larder:100Gi");
 	if (c->disk_count == NODE_DISKS_MAX)
 		return complain("disk", text, "7 disk tiers are the limit");
 	if (bytes_parse(colon + 1, &c->disks[c->disk_count].bytes_max))
@@ -72,7 +73,8 @@ static int parse_without(struct node_config *c, const char *text)
 
 	for (const char *p = text; *p;) {
 		size_t len = strcspn(p, ","), i = 0;
-		while (i < LENGTH(names) && (strlen(names[i].name) != len || strncmp(names[i].name, p, len) != 0))
+		while (i < LENGTH(names) &&
+		       (strlen(names[i].name) != len || strncmp(names[i].name, p, len) != 0))
 			i++;
 		if (i == LENGTH(names))
 			return complain("without", text, "has passthrough and readdirplus to offer");
@@ -118,10 +120,13 @@ static int parse_option(struct node_config *c, int option, char *value)
 		return parse_run_as(c, value);
 	case 'f':
 		c->json = strcmp(value, "json") == 0;
-		return c->json || strcmp(value, "text") == 0 ? 0 : complain("log-format", value, "must be text or json");
+		return c->json || strcmp(value, "text") == 0
+			       ? 0
+			       : complain("log-format", value, "must be text or json");
 	case 'L':
-		return log_level_parse(value, &c->level) ? complain("log-level", value, "must be debug, info, warn or error")
-							 : 0;
+		return log_level_parse(value, &c->level)
+			       ? complain("log-level", value, "must be debug, info, warn or error")
+			       : 0;
 	default:
 		return 2;
 	}
@@ -130,20 +135,23 @@ static int parse_option(struct node_config *c, int option, char *value)
 int node_config_parse(int argc, char **argv, struct node_config *ret)
 {
 	static const struct option options[] = {
-		{"mounter", required_argument, NULL, 'm'}, {"state", required_argument, NULL, 's'},
-		{"listen", required_argument, NULL, 'l'},  {"disk", required_argument, NULL, 'd'},
-		{"dram", required_argument, NULL, 'D'},	   {"memory", required_argument, NULL, 'M'},
-		{"metrics", required_argument, NULL, 'x'}, {"without", required_argument, NULL, 'w'},
-		{"run-as", required_argument, NULL, 'u'},  {"log-format", required_argument, NULL, 'f'},
+		{"mounter", required_argument, NULL, 'm'},   {"state", required_argument, NULL, 's'},
+		{"listen", required_argument, NULL, 'l'},    {"disk", required_argument, NULL, 'd'},
+		{"dram", required_argument, NULL, 'D'},      {"memory", required_argument, NULL, 'M'},
+		{"metrics", required_argument, NULL, 'x'},   {"without", required_argument, NULL, 'w'},
+		{"run-as", required_argument, NULL, 'u'},    {"log-format", required_argument, NULL, 'f'},
 		{"log-level", required_argument, NULL, 'L'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},	   {0}};
+		{"version", no_argument, NULL, 'v'},         {0}};
 
-	*ret = (struct node_config){
-		.memory_bytes = MEMORY_DEFAULT, .uid = RUN_AS_DEFAULT, .gid = RUN_AS_DEFAULT, .level = LOG_INFO};
+	*ret = (struct node_config){.memory_bytes = MEMORY_DEFAULT,
+				    .uid = RUN_AS_DEFAULT,
+				    .gid = RUN_AS_DEFAULT,
+				    .level = LOG_INFO};
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == 'h' || c == 'v')
-			return fputs(c == 'h' ? usage : "larder-node " LARDER_VERSION "\n", stdout) < 0 ? 2 : 1;
+			return fputs(c == 'h' ? usage : "larder-node " LARDER_VERSION "\n", stdout) < 0 ? 2
+													: 1;
 		if (parse_option(ret, c, optarg))
 			return 2;
 	}

@@ -11,15 +11,15 @@
 #include "common/base/attr.h"
 #include "common/base/log.h"
 
-#define NODE_DISKS_MAX	   7
+#define NODE_DISKS_MAX     7
 #define NODE_ADDRESSES_MAX 8
 
 /* Fast features that can be switched off, by their names on the command line. */
 enum node_without { WITHOUT_PASSTHROUGH = 1, WITHOUT_READDIRPLUS = 2 };
 
 struct node_config {
-	const char *mounter; /* socket */
-	const char *state;   /* directory of heads and chunks */
+	const char *mounter;                           /* socket */
+	const char *state;                             /* directory of heads and chunks */
 	const char *addresses[NODE_ADDRESSES_MAX + 1]; /* gRPC; NULL-ended */
 	size_t address_count;
 	const char *metrics; /* ADDR:PORT, or NULL */
@@ -31,7 +31,7 @@ struct node_config {
 	uint64_t dram_bytes;   /* 0: no DRAM tier */
 	uint64_t memory_bytes; /* buffers for fetches */
 	uint32_t without;      /* enum node_without */
-	uid_t uid;	       /* who serves when started as root */
+	uid_t uid;             /* who serves when started as root */
 	gid_t gid;
 	bool json;
 	enum log_level level;

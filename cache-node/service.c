@@ -14,7 +14,7 @@
 #include "common/base/mem.h"
 #include "common/rpc.h"
 
-#define TASKS_MAX	64
+#define TASKS_MAX       64
 #define PUBLISH_WAIT_NS (15 * 60 * NS_PER_S) /* the caller's own deadline is usually shorter */
 
 struct service {
@@ -58,7 +58,8 @@ static int start_thread(struct task *t)
 	return -r;
 }
 
-static void spawn(struct service *s, struct rpc_call *call, const ProtobufCMessage *request, void (*run)(struct task *t))
+static void spawn(struct service *s, struct rpc_call *call, const ProtobufCMessage *request,
+		  void (*run)(struct task *t))
 {
 	struct task *t = mem_calloc(1, sizeof *t);
 	struct err err = {0};
@@ -98,7 +99,8 @@ static struct node_dataset *find(struct service *s, const Larder__V1__DatasetNam
 	char full[DATASET_FULL_MAX];
 
 	if (!name || !dataset_label_valid(name->namespace_) || !dataset_label_valid(name->name)) {
-		(void)err_set(err, -EINVAL, "a dataset is named [NAMESPACE/]NAME, in lower-case letters, digits and \"-\"");
+		(void)err_set(err, -EINVAL,
+			      "a dataset is named [NAMESPACE/]NAME, in lower-case letters, digits and \"-\"");
 		return NULL;
 	}
 	(void)snprintf(full, sizeof full, "%s/%s", name->namespace_, name->name);
@@ -141,7 +143,8 @@ static void delete_dataset(void *ctx, struct rpc_call *call, const ProtobufCMess
 static void run_put_credential(struct task *t)
 {
 	struct err err = {0};
-	int r = datasets_put_credential(t->service->config.datasets, (const Larder__V1__Credential *)t->request, &err);
+	int r = datasets_put_credential(t->service->config.datasets,
+					(const Larder__V1__Credential *)t->request, &err);
 
 	reply_empty(t->call, r, &err);
 }
@@ -180,10 +183,10 @@ static void run_publish(struct task *t)
 	CLEANUP(manifest_free) struct manifest *m = NULL;
 	struct manifest_stats stats;
 
-	int r = !d ? err.code
-		: q->wait_ready
-			? node_dataset_wait(d, clock_mono_ns() + PUBLISH_WAIT_NS, call_is_gone, t->call, &head, &err)
-			: node_dataset_head(d, &head, &err);
+	int r = !d              ? err.code
+		: q->wait_ready ? node_dataset_wait(d, clock_mono_ns() + PUBLISH_WAIT_NS, call_is_gone,
+						    t->call, &head, &err)
+				: node_dataset_head(d, &head, &err);
 	/* Nothing is published that was not read through first: the root and its statistics at least. */
 	if (!r)
 		r = node_dataset_open(d, &head.root, &m, &err);
@@ -481,7 +484,8 @@ static void run_job(struct task *t)
 	int r = err.code;
 	if (d && q->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
 		r = run_sync(t, d, q, &err);
-	else if (d && (q->kind == LARDER__V1__JOB_SPEC__KIND__LOAD || q->kind == LARDER__V1__JOB_SPEC__KIND__EVICT))
+	else if (d && (q->kind == LARDER__V1__JOB_SPEC__KIND__LOAD ||
+		       q->kind == LARDER__V1__JOB_SPEC__KIND__EVICT))
 		r = job_run(d, q, send_progress, t->call, &err);
 	else if (d)
 		r = err_set(&err, -EINVAL, "a job is a load, an evict or a sync");
@@ -495,12 +499,11 @@ static void run(void *ctx, struct rpc_call *call, const ProtobufCMessage *reques
 
 /* ---- the service ---- */
 
-#define METHOD(name, in, out, is_stream, handler) \
-	{.path = "/larder.v1.Node/" name, \
-	 .request = &larder__v1__##in##__descriptor, \
-	 .reply = &larder__v1__##out##__descriptor, \
-	 .streams = (is_stream), \
-	 .handle = (handler)}
+#define METHOD(name, in, out, is_stream, handler)                                                      \
+	{                                                                                              \
+		.path = "/larder.v1.Node/" name, .request = &larder__v1__##in##__descriptor,           \
+		.reply = &larder__v1__##out##__descriptor, .streams = (is_stream), .handle = (handler) \
+	}
 
 static const struct rpc_method methods[] = {
 	METHOD("PutDataset", dataset, empty, false, put_dataset),
@@ -525,8 +528,10 @@ int service_new(const struct service_config *config, struct service **ret, struc
 	s->config = *config;
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->idle, NULL);
-	struct rpc_server_config c = {
-		.methods = methods, .method_count = LENGTH(methods), .ctx = s, .addresses = config->node->addresses};
+	struct rpc_server_config c = {.methods = methods,
+				      .method_count = LENGTH(methods),
+				      .ctx = s,
+				      .addresses = config->node->addresses};
 	int r = rpc_server_new(&c, &s->server, err);
 	if (r) {
 		(void)mem_free(s);

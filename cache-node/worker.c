@@ -152,7 +152,9 @@ static int start_service(struct worker *w, struct err *err)
 				   .started_ns = clock_wall_ns()};
 	int r;
 
-	for (int tries = 0; (r = service_new(&c, &w->service, err)) == -EADDRINUSE && w->start->died_ns && tries < 100; tries++)
+	for (int tries = 0;
+	     (r = service_new(&c, &w->service, err)) == -EADDRINUSE && w->start->died_ns && tries < 100;
+	     tries++)
 		(void)usleep(20000); /* the kernel is still closing a dead worker's sockets */
 	if (r || !w->start->config->metrics)
 		return r;
@@ -188,7 +190,8 @@ int worker_main(const struct worker_start *start)
 		r = start_service(w, &err);
 	if (r) {
 		log_write(LOG_ERROR, "the node cannot serve", LOG_STR("error", err_words(&err, r)), NULL);
-		return start->session_count ? 1 : SUPERVISOR_CANNOT_START; /* with mounts to serve: try again */
+		return start->session_count ? 1
+					    : SUPERVISOR_CANNOT_START; /* with mounts to serve: try again */
 	}
 	log_write(LOG_INFO, "node ready", LOG_STR("address", start->config->addresses[0]), NULL);
 	(void)sigemptyset(&signals);

@@ -22,9 +22,9 @@
 
 #define DATASET_TEXT_MAX    (4u << 20) /* bytes of a YAML file */
 #define DATASET_SOURCES_MAX 32
-#define DATASET_LIST_MAX    256	 /* globs, paths of one list */
-#define DATASET_DOCS_MAX    1024 /* documents of one file */
-#define DATASET_LABEL_MAX   63	 /* bytes of a name or namespace: a DNS label */
+#define DATASET_LIST_MAX    256                         /* globs, paths of one list */
+#define DATASET_DOCS_MAX    1024                        /* documents of one file */
+#define DATASET_LABEL_MAX   63                          /* bytes of a name or namespace: a DNS label */
 #define DATASET_FULL_MAX    (2 * DATASET_LABEL_MAX + 2) /* "namespace/name" and its NUL */
 
 struct dataset_list {
@@ -37,8 +37,8 @@ struct dataset_source {
 	enum source_kind kind;
 	struct {
 		char *bucket;
-		char *prefix;	/* "" or ends in "/" */
-		char *region;	/* "us-east-1" unless given */
+		char *prefix; /* "" or ends in "/" */
+		char *region; /* "us-east-1" unless given */
 		char *endpoint; /* NULL: Amazon's of that region; else http(s)://host[:port] without a slash at its end */
 		enum source_addressing addressing;
 		uint32_t connections; /* 0: the source's default */
@@ -53,33 +53,33 @@ struct dataset_source {
 	bool anonymous;
 	struct dataset_list include; /* globs of paths below the source's own root; none: everything */
 	struct dataset_list exclude; /* wins over include */
-	int64_t timeout_ns;	     /* foreground deadline of a read, > 0 */
+	int64_t timeout_ns;          /* foreground deadline of a read, > 0 */
 };
 
 enum dataset_tier { DATASET_TIER_NVME = 1, DATASET_TIER_DRAM = 2 };
 #define DATASET_TIERS_MAX 2
 
 struct dataset {
-	char *namespace_, *name; /* DNS labels */
-	uint64_t generation;	 /* a later spec has a larger one; 0 until the operator gave one */
+	char *namespace_, *name;        /* DNS labels */
+	uint64_t generation;            /* a later spec has a larger one; 0 until the operator gave one */
 	struct dataset_source *sources; /* at least one; their mount paths differ */
 	size_t source_count;
 	uint64_t version; /* 0: Latest; else the version that every reader shall see */
 	struct {
-		int64_t interval_ns;	   /* 0: on request and on a change of the spec only */
+		int64_t interval_ns;       /* 0: on request and on a change of the spec only */
 		struct dataset_list paths; /* globs; none: everything */
 	} sync;
 	struct {
-		uint64_t quota_bytes; /* 0: none */
+		uint64_t quota_bytes;                       /* 0: none */
 		enum dataset_tier tiers[DATASET_TIERS_MAX]; /* by preference */
-		size_t tier_count;			     /* 0: any */
+		size_t tier_count;                          /* 0: any */
 		bool pin;
 		int64_t ttl_ns; /* 0: none */
 	} cache;
 	struct {
 		bool enabled;
 		struct dataset_list paths; /* globs; none: everything */
-		uint64_t bandwidth;	   /* bytes a second; 0: no limit */
+		uint64_t bandwidth;        /* bytes a second; 0: no limit */
 	} preload;
 	struct {
 		uint32_t uid, gid;
@@ -89,7 +89,8 @@ struct dataset {
 		Larder__V1__Volume__Profile profile;
 		int64_t open_wait_ns;
 	} volume;
-	struct dataset_list unacted; /* paths of fields that were given and that this version does not act on */
+	struct dataset_list
+		unacted; /* paths of fields that were given and that this version does not act on */
 };
 
 struct dataset *dataset_free(struct dataset *d);
@@ -115,22 +116,22 @@ bool dataset_source_takes(const struct dataset_source *s, const char *path, size
 /* ---- secrets ---- */
 
 /* What a Secret may hold; the value is text without NUL. */
-#define SECRET_KEYS(X) \
-	X(ACCESS_KEY, "AWS_ACCESS_KEY_ID") \
+#define SECRET_KEYS(X)                         \
+	X(ACCESS_KEY, "AWS_ACCESS_KEY_ID")     \
 	X(SECRET_KEY, "AWS_SECRET_ACCESS_KEY") \
-	X(SESSION_TOKEN, "AWS_SESSION_TOKEN") \
-	X(USERNAME, "username") \
-	X(PASSWORD, "password") \
-	X(TOKEN, "token") \
-	X(TLS_CRT, "tls.crt") \
-	X(TLS_KEY, "tls.key") \
+	X(SESSION_TOKEN, "AWS_SESSION_TOKEN")  \
+	X(USERNAME, "username")                \
+	X(PASSWORD, "password")                \
+	X(TOKEN, "token")                      \
+	X(TLS_CRT, "tls.crt")                  \
+	X(TLS_KEY, "tls.key")                  \
 	X(CA_CRT, "ca.crt")
 
 enum secret_key {
 #define X(id, name) SECRET_##id,
 	SECRET_KEYS(X)
 #undef X
-	SECRET_KEY_COUNT
+		SECRET_KEY_COUNT
 };
 
 struct secret {

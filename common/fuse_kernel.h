@@ -24,8 +24,8 @@ struct fuse_backing_map {
 
 /* The upper half of the INIT flags. */
 #define FUSE_INIT2_DIRECT_IO_ALLOW_MMAP (1u << 4)
-#define FUSE_INIT2_PASSTHROUGH		(1u << 5)
-#define FUSE_INIT2_HAS_RESEND		(1u << 7)
+#define FUSE_INIT2_PASSTHROUGH          (1u << 5)
+#define FUSE_INIT2_HAS_RESEND           (1u << 7)
 
 /* struct fuse_init_out and fuse_open_out of 7.40 and later, same size as before. */
 struct fuse_init_reply {

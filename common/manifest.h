@@ -30,13 +30,13 @@ enum manifest_type { MANIFEST_FILE = 1, MANIFEST_DIR = 2, MANIFEST_SYMLINK = 3, 
 /* An entry as it is given to a builder or found by a reader. */
 struct manifest_entry {
 	enum manifest_type type;
-	uint16_t mode;	 /* permission bits 07777; 0: the dataset's access.mode counts */
+	uint16_t mode;   /* permission bits 07777; 0: the dataset's access.mode counts */
 	uint16_t source; /* index of the dataset's source that holds it */
 	uint64_t size;
 	int64_t mtime_ns;
 	struct validator validator;
 	uint64_t ordinal; /* reader only: place in the table */
-	uint64_t end;	  /* reader only: DIR: ordinal after its subtree; else ordinal + 1 */
+	uint64_t end;     /* reader only: DIR: ordinal after its subtree; else ordinal + 1 */
 	size_t path_len, key_len, target_len;
 	const char *path;   /* "a/b", no slash at either end; NUL-ended when from a reader */
 	const char *key;    /* the object's key in its source; NULL (key_len 0): see manifest_key() */
@@ -46,15 +46,15 @@ struct manifest_entry {
 /* Private to the reader: where it stands in a chunk, so that the next entry needs no search. All zero: nowhere. */
 struct manifest_cursor {
 	uint32_t offset, limit; /* of the next entry and of its block's end, in the chunk */
-	uint32_t index;		/* of the next entry in the chunk */
-	uint32_t path_len;	/* of the entry before, in its block */
-	int64_t seconds;	/* of the entry before, as the three below */
+	uint32_t index;         /* of the next entry in the chunk */
+	uint32_t path_len;      /* of the entry before, in its block */
+	int64_t seconds;        /* of the entry before, as the three below */
 	uint16_t mode, source;
 	uint8_t shape[3];
 };
 struct manifest_position {
 	const void *owner; /* the manifest; NULL: nowhere */
-	uint64_t next;	   /* ordinal of the next entry */
+	uint64_t next;     /* ordinal of the next entry */
 	uint64_t dir, dir_end, dir_hash;
 	size_t dir_len; /* of the directory that manifest_next_child() lists */
 	size_t chunk;
@@ -73,11 +73,12 @@ struct manifest_found {
 
 struct manifest_stats {
 	uint64_t entries, files, dirs, symlinks;
-	uint64_t bytes;		 /* sum of file sizes */
-	uint64_t no_validator;	 /* files whose validator is NONE */
-	uint64_t skipped;	 /* keys that could not be shown as names (builder) */
+	uint64_t bytes;        /* sum of file sizes */
+	uint64_t no_validator; /* files whose validator is NONE */
+	uint64_t skipped;      /* keys that could not be shown as names (builder) */
 	uint64_t chunks, encoded_bytes;
-	uint64_t size_histogram[48]; /* files by bit length of their size: [0] empty, [k] sizes in [2^(k-1), 2^k) */
+	uint64_t size_histogram
+		[48]; /* files by bit length of their size: [0] empty, [k] sizes in [2^(k-1), 2^k) */
 };
 
 /* ---- chunks ---- */
@@ -90,7 +91,8 @@ struct manifest_sink {
 };
 struct manifest_chunks {
 	/* Maps the chunk read-only; stays valid until unmap. -ENOENT when it is not there. Thread-safe. */
-	int (*map)(void *ctx, const struct hash256 *hash, const uint8_t **ret, size_t *ret_len, struct err *err);
+	int (*map)(void *ctx, const struct hash256 *hash, const uint8_t **ret, size_t *ret_len,
+		   struct err *err);
 	void (*unmap)(void *ctx, const uint8_t *bytes, size_t len);
 	void *ctx;
 };
@@ -100,14 +102,15 @@ struct manifest_chunks {
 struct manifest_builder;
 
 struct manifest_builder_config {
-	int temp_dir_fd;	/* sorted runs go to unlinked files below it; borrowed for the builder's life */
-	uint64_t memory_max;	/* bytes for sorting; at least 1 MiB */
-	int64_t dir_mtime_ns;	/* for directories nobody listed */
-	uint32_t chunk_bytes;	/* target size of a chunk; 0: 4 MiB. Tests make it small */
+	int temp_dir_fd;      /* sorted runs go to unlinked files below it; borrowed for the builder's life */
+	uint64_t memory_max;  /* bytes for sorting; at least 1 MiB */
+	int64_t dir_mtime_ns; /* for directories nobody listed */
+	uint32_t chunk_bytes; /* target size of a chunk; 0: 4 MiB. Tests make it small */
 };
 
 /* 0 with *ret owned by the caller; -EINVAL, -ENOMEM. */
-MUST_CHECK int manifest_builder_new(const struct manifest_builder_config *config, struct manifest_builder **ret);
+MUST_CHECK int manifest_builder_new(const struct manifest_builder_config *config,
+				    struct manifest_builder **ret);
 
 /* Frees the builder and its temporary files. NULL is fine; returns NULL. */
 struct manifest_builder *manifest_builder_free(struct manifest_builder *b);
@@ -117,20 +120,22 @@ DEFINE_CLEANUP(struct manifest_builder *, manifest_builder_free)
  * the one added later wins (a DIR merges with implied ones). A path that no file system can hold (empty or dot
  * components, a component over 255 bytes, over MANIFEST_PATH_MAX in all, NUL) is counted as skipped, and a file "a" beside
  * "a/b" loses against the directory; both answer 0. -ENOMEM, -EIO, -ENOSPC with words. */
-MUST_CHECK int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry *e, struct err *err);
+MUST_CHECK int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry *e,
+				    struct err *err);
 
 /* Sorts, writes chunks and root to @sink, returns the root's hash and the statistics. Equal entries give equal hashes,
  * in whatever order they were added. The builder can only be freed afterwards. */
 MUST_CHECK int manifest_builder_finish(struct manifest_builder *b, const struct manifest_sink *sink,
-				       struct hash256 *ret_root, struct manifest_stats *ret_stats, struct err *err);
+				       struct hash256 *ret_root, struct manifest_stats *ret_stats,
+				       struct err *err);
 
 /* ---- reading ---- */
 
 struct manifest;
 
 /* Opens a version. @chunks is copied (its ctx must outlive the manifest). 0, -ENOENT, -ERR_CORRUPT with words. */
-MUST_CHECK int manifest_open(const struct hash256 *root, const struct manifest_chunks *chunks, struct manifest **ret,
-			     struct err *err);
+MUST_CHECK int manifest_open(const struct hash256 *root, const struct manifest_chunks *chunks,
+			     struct manifest **ret, struct err *err);
 struct manifest *manifest_free(struct manifest *m);
 DEFINE_CLEANUP(struct manifest *, manifest_free)
 
@@ -148,7 +153,8 @@ MUST_CHECK int manifest_child(struct manifest *m, uint64_t dir, const char *name
 /* The first child of @dir whose ordinal is at least @from (start with dir + 1; then the found child's end). -ENOENT after
  * the last. Calling it in a loop decodes each entry once: the position is kept in @ret between calls. So with a @from
  * other than dir + 1, *ret must be as an earlier call on the same manifest left it, or have a zeroed position. */
-MUST_CHECK int manifest_next_child(struct manifest *m, uint64_t dir, uint64_t from, struct manifest_found *ret);
+MUST_CHECK int manifest_next_child(struct manifest *m, uint64_t dir, uint64_t from,
+				   struct manifest_found *ret);
 
 /* The bytes of the key of a found entry in its source: its own key, or its path. Borrowed from @f. */
 const char *manifest_key(const struct manifest_found *f, size_t *ret_len);
@@ -163,7 +169,7 @@ struct manifest_diff {
 		      const struct manifest_entry *new_);
 	void *ctx;
 };
-MUST_CHECK int manifest_diff_run(struct manifest *old, struct manifest *new_, const struct manifest_diff *diff,
-				 struct err *err);
+MUST_CHECK int manifest_diff_run(struct manifest *old, struct manifest *new_,
+				 const struct manifest_diff *diff, struct err *err);
 
 #endif

@@ -39,15 +39,16 @@ struct rpc_method {
 struct rpc_server_config {
 	const struct rpc_method *methods; /* borrowed for the server's life */
 	size_t method_count;
-	void *ctx;		 /* handed to every handler */
+	void *ctx;                    /* handed to every handler */
 	const char *const *addresses; /* NULL-ended */
-	mode_t socket_mode;	 /* of unix sockets; 0: 0600 */
-	uint32_t threads;	 /* queue threads; 0: 1 */
+	mode_t socket_mode;           /* of unix sockets; 0: 0600 */
+	uint32_t threads;             /* queue threads; 0: 1 */
 };
 
 /* Starts serving. 0; -EADDRINUSE (a lock file beside the socket tells that another process serves it), -EINVAL with
  * words, -ENOMEM. */
-MUST_CHECK int rpc_server_new(const struct rpc_server_config *config, struct rpc_server **ret, struct err *err);
+MUST_CHECK int rpc_server_new(const struct rpc_server_config *config, struct rpc_server **ret,
+			      struct err *err);
 
 /* Refuses new calls, gives running ones @grace_ns to end, cancels the rest, joins, removes sockets. */
 struct rpc_server *rpc_server_free(struct rpc_server *s, int64_t grace_ns);

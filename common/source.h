@@ -42,13 +42,17 @@ struct source_loop;
 struct source_op; /* a list, stat or read that runs; ends by itself after its done callback returned */
 
 enum source_kind { SOURCE_S3 = 1, SOURCE_HTTP = 2, SOURCE_FILE = 3 };
-enum source_addressing { SOURCE_ADDRESSING_AUTO = 0, SOURCE_ADDRESSING_PATH = 1, SOURCE_ADDRESSING_VIRTUAL = 2 };
+enum source_addressing {
+	SOURCE_ADDRESSING_AUTO = 0,
+	SOURCE_ADDRESSING_PATH = 1,
+	SOURCE_ADDRESSING_VIRTUAL = 2
+};
 
 /* Strings are borrowed until source_new() or source_set_credential() returns. NULL or "" means not given. */
 struct source_credential {
 	const char *access_key, *secret_key, *session_token; /* S3; all NULL: anonymous */
-	const char *username, *password, *token;	     /* HTTP basic, bearer */
-	const char *ca_pem;				     /* extra trusted certificates */
+	const char *username, *password, *token;             /* HTTP basic, bearer */
+	const char *ca_pem;                                  /* extra trusted certificates */
 };
 
 struct source_config {
@@ -57,7 +61,7 @@ struct source_config {
 	struct {
 		const char *bucket, *prefix, *region, *endpoint; /* endpoint NULL: Amazon's of that region */
 		/* A prefix names a folder: without "/" at its end it gets one. region NULL: us-east-1. */
-		enum source_addressing addressing;		 /* AUTO: path style where an endpoint is given */
+		enum source_addressing addressing; /* AUTO: path style where an endpoint is given */
 	} s3;
 	struct {
 		const char *url;
@@ -66,15 +70,15 @@ struct source_config {
 		int root_fd; /* a directory; duplicated. Opens resolve beneath it, never through it */
 	} file;
 	struct source_credential credential;
-	uint32_t connections_max; /* 0: 16 */
+	uint32_t connections_max;   /* 0: 16 */
 	int64_t connect_timeout_ns; /* 0: 5 s */
 };
 
 /* Counters of a source since it was made; monotonic. */
 struct source_stats {
 	uint64_t requests, retries, errors; /* requests sent; repeated; operations that failed */
-	uint64_t bytes;			    /* body bytes delivered */
-	uint64_t denied;		    /* operations that ended in -EACCES */
+	uint64_t bytes;                     /* body bytes delivered */
+	uint64_t denied;                    /* operations that ended in -EACCES */
 	uint64_t first_byte_ns_sum, first_byte_count;
 };
 
@@ -104,14 +108,15 @@ enum source_type { SOURCE_TYPE_FILE = 1, SOURCE_TYPE_DIR = 2, SOURCE_TYPE_SYMLIN
 
 /* One object of a listing or stat. Pointers are borrowed until the callback returns. */
 struct source_entry {
-	enum source_type type;	/* DIR: a file source's folder, or a store's marker key "a/b/" (key without the slash) */
-	const char *key;	/* below the source's prefix or root, any bytes but NUL; not ended by NUL */
+	enum source_type
+		type; /* DIR: a file source's folder, or a store's marker key "a/b/" (key without the slash) */
+	const char *key; /* below the source's prefix or root, any bytes but NUL; not ended by NUL */
 	size_t key_len;
 	const char *target; /* SYMLINK: where it points; else NULL */
 	size_t target_len;
 	uint64_t size;
 	int64_t mtime_ns; /* since 1970 */
-	uint32_t mode;	  /* permission bits of a file source; 0 where the store has none */
+	uint32_t mode;    /* permission bits of a file source; 0 where the store has none */
 	struct validator validator;
 };
 
@@ -120,22 +125,25 @@ struct source_list_request {
 	int64_t deadline_ns; /* CLOCK_MONOTONIC a page may take at most from its first try, as a duration; 0: 30 s */
 	/* A page of entries, in the store's order. A non-zero return ends the listing with that code. */
 	int (*entries)(void *ctx, const struct source_entry *entries, size_t count);
-	void (*done)(void *ctx, int status, const struct err *err); /* exactly once, last; 0 or an error above */
+	void (*done)(void *ctx, int status,
+		     const struct err *err); /* exactly once, last; 0 or an error above */
 	void *ctx;
 };
 
 /* Lists everything below a prefix. The request is copied, its strings too. 0 with *ret (never NULL), or -ENOMEM. This
  * and the next two set *ret before the first callback can come; once done() was called *ret is gone. */
-MUST_CHECK int source_list(struct source *s, const struct source_list_request *request, struct source_op **ret);
+MUST_CHECK int source_list(struct source *s, const struct source_list_request *request,
+			   struct source_op **ret);
 
 struct source_stat_request {
-	const char *key; /* NUL-ended */
+	const char *key;     /* NUL-ended */
 	int64_t deadline_ns; /* absolute, CLOCK_MONOTONIC; 0: 30 s from now */
 	/* @entry is NULL unless status is 0. Exactly once. */
 	void (*done)(void *ctx, int status, const struct source_entry *entry, const struct err *err);
 	void *ctx;
 };
-MUST_CHECK int source_stat(struct source *s, const struct source_stat_request *request, struct source_op **ret);
+MUST_CHECK int source_stat(struct source *s, const struct source_stat_request *request,
+			   struct source_op **ret);
 
 /* Where the bytes of a read go: into memory that the caller lends, one stretch at a time, in order. */
 struct source_sink {
@@ -148,15 +156,16 @@ struct source_sink {
 };
 
 struct source_read_request {
-	const char *key; /* NUL-ended, below the source's prefix or root */
-	uint64_t offset, length; /* length at least 1, the range inside object_size */
-	uint64_t object_size;	 /* as listed; another total in the response is -ESTALE */
+	const char *key;            /* NUL-ended, below the source's prefix or root */
+	uint64_t offset, length;    /* length at least 1, the range inside object_size */
+	uint64_t object_size;       /* as listed; another total in the response is -ESTALE */
 	struct validator validator; /* as listed; kind NONE checks the size alone */
-	int64_t deadline_ns;	    /* absolute, CLOCK_MONOTONIC; 0: 30 s without a byte of progress, again and again */
+	int64_t deadline_ns; /* absolute, CLOCK_MONOTONIC; 0: 30 s without a byte of progress, again and again */
 	const struct source_sink *sink; /* must outlive the operation */
 	void *ctx;
 };
-MUST_CHECK int source_read(struct source *s, const struct source_read_request *request, struct source_op **ret);
+MUST_CHECK int source_read(struct source *s, const struct source_read_request *request,
+			   struct source_op **ret);
 
 /* From any thread, while done() has not been called. done() comes soon, with -ECANCELED unless it had ended. */
 void source_op_cancel(struct source_op *op);

@@ -13,10 +13,10 @@
 
 #include <stdint.h>
 
-#define MOUNTER_VERSION	      1
+#define MOUNTER_VERSION       1
 #define MOUNTER_PATH_MAX      4096
 #define MOUNTER_SESSIONS_MAX  1024
-#define MOUNTER_LIST_MAX      128  /* session ids in one reply to LIST */
+#define MOUNTER_LIST_MAX      128 /* session ids in one reply to LIST */
 #define MOUNTER_SESSION_BYTES 16
 
 enum mounter_op {
@@ -68,8 +68,8 @@ enum mounter_flags {
 };
 
 struct mounter_request {
-	uint32_t version; /* MOUNTER_VERSION; another is answered EPROTO */
-	uint32_t op;	  /* enum mounter_op */
+	uint32_t version;  /* MOUNTER_VERSION; another is answered EPROTO */
+	uint32_t op;       /* enum mounter_op */
 	uint64_t sequence; /* echoed */
 	uint8_t session[MOUNTER_SESSION_BYTES];
 	uint64_t arg, arg2;

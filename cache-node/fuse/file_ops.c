@@ -24,7 +24,7 @@ static struct list *bucket_of(struct session *s, uint64_t node_id)
 /* opens.lock is held. */
 static struct open_file *file_find(struct session *s, uint64_t node_id)
 {
-	list_for_each(l, bucket_of(s, node_id)) {
+	list_for_each (l, bucket_of(s, node_id)) {
 		struct open_file *f = LIST_ENTRY(l, struct open_file, link);
 		if (f->node_id == node_id)
 			return f;
@@ -32,7 +32,8 @@ static struct open_file *file_find(struct session *s, uint64_t node_id)
 	return NULL;
 }
 
-static int file_make(struct session *s, const struct manifest_found *entry, uint64_t node_id, struct open_file **ret)
+static int file_make(struct session *s, const struct manifest_found *entry, uint64_t node_id,
+		     struct open_file **ret)
 {
 	struct open_file *f = mem_calloc(1, sizeof *f);
 
@@ -178,7 +179,8 @@ static int32_t choose_mode(struct session *s, struct shm_node *node, struct open
 	if (id > 0) {
 		atomic_store(&node->backing_id, id);
 		if (node->flags & SHM_NODE_PAGES)
-			notify_inode(s, atomic_load(&node->id)); /* the same bytes need not lie in memory twice */
+			notify_inode(
+				s, atomic_load(&node->id)); /* the same bytes need not lie in memory twice */
 	}
 	return id;
 }
@@ -206,7 +208,8 @@ static void open_locked(struct session *s, fuse_req_t req, struct shm_node *node
 	struct shm_slot *slot = session_current_slot(s);
 	int32_t id = choose_mode(s, node, f);
 	_Atomic uint32_t *opens = id > 0 ? &node->opens_passthrough : &node->opens_cached;
-	uint64_t fh = atomic_fetch_add(&s->shm.h->next_handle, 1) << 2 | (id > 0 ? HANDLE_PASSTHROUGH : HANDLE_CACHED);
+	uint64_t fh = atomic_fetch_add(&s->shm.h->next_handle, 1) << 2 |
+		      (id > 0 ? HANDLE_PASSTHROUGH : HANDLE_CACHED);
 
 	if (id <= 0)
 		node->flags |= SHM_NODE_PAGES;
@@ -285,7 +288,8 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		file_destroy(f);
 	(void)fuse_reply_err(req, 0);
 	if (backing > 0 && mounter_backing_close(s->mounter, s->shm.h->session, backing, NULL))
-		log_write(LOG_DEBUG, "a backing id stays open until the mount ends", LOG_INT("id", backing), NULL);
+		log_write(LOG_DEBUG, "a backing id stays open until the mount ends", LOG_INT("id", backing),
+			  NULL);
 }
 
 /* ---- read ---- */
@@ -296,7 +300,8 @@ void read_op_unref(struct read_op *op)
 		session_free_slot(op->session, op->slot);
 }
 
-static void read_done(struct cache_read *r, int status, const struct iovec *iov, int iov_count, const struct err *err)
+static void read_done(struct cache_read *r, int status, const struct iovec *iov, int iov_count,
+		      const struct err *err)
 {
 	struct read_op *op = r->ctx;
 	struct session *s = op->session;
@@ -323,17 +328,20 @@ static void on_interrupt(fuse_req_t req, void *arg)
 	notify_cancel(op->session, op); /* elsewhere: libfuse holds a lock of the request here */
 }
 
-static void read_start(struct session *s, fuse_req_t req, struct open_file *f, uint64_t off, uint32_t len, uint64_t fh)
+static void read_start(struct session *s, fuse_req_t req, struct open_file *f, uint64_t off, uint32_t len,
+		       uint64_t fh)
 {
 	uint32_t slot = session_take_slot();
 	struct read_op *op = &s->read_ops[slot];
 
-	op->read = (struct cache_read){.offset = off, .length = len, .stream = fh | 1ULL << 63, .done = read_done, .ctx = op};
+	op->read = (struct cache_read){
+		.offset = off, .length = len, .stream = fh | 1ULL << 63, .done = read_done, .ctx = op};
 	op->session = s;
 	op->file = f;
 	op->req = req;
 	op->slot = slot;
-	atomic_store(&op->refs, 2); /* one is this function's, so that an early end does not free the slot under it */
+	atomic_store(&op->refs,
+		     2); /* one is this function's, so that an early end does not free the slot under it */
 	atomic_store(&op->done, false);
 	list_init(&op->cancel_link);
 	fuse_req_interrupt_func(req, on_interrupt, op);
@@ -369,7 +377,8 @@ static void promote(struct session *s, struct open_file *f)
 	struct manifest_found entry;
 	struct shm_node *node = nodes_get(s->nodes, f->node_id);
 
-	if (!node || !atomic_load(&node->opens_cached) || node->flags & SHM_NODE_DETACHED || session_entry(s, node, &entry))
+	if (!node || !atomic_load(&node->opens_cached) || node->flags & SHM_NODE_DETACHED ||
+	    session_entry(s, node, &entry))
 		return;
 	const char *slash = strrchr(entry.e.path, '/'), *name = slash ? slash + 1 : entry.e.path;
 	nodes_detach(s->nodes, node);
@@ -383,7 +392,7 @@ void session_object_sealed(struct session *s, const struct hash256 *object)
 	(void)pthread_rwlock_rdlock(&s->tree);
 	(void)pthread_mutex_lock(&s->opens.lock);
 	for (size_t i = 0; i < SESSION_OPEN_BUCKETS; i++)
-		list_for_each(l, &s->opens.buckets[i]) {
+		list_for_each (l, &s->opens.buckets[i]) {
 			struct open_file *f = LIST_ENTRY(l, struct open_file, link);
 			if (f->object && hash256_compare(cache_object_hash(f->object), object) == 0)
 				promote(s, f);
@@ -419,7 +428,7 @@ int opens_init(struct session *s)
 void opens_done(struct session *s)
 {
 	for (size_t i = 0; i < SESSION_OPEN_BUCKETS; i++) {
-		list_for_each_safe(l, next, &s->opens.buckets[i]) {
+		list_for_each_safe (l, next, &s->opens.buckets[i]) {
 			struct open_file *f = LIST_ENTRY(l, struct open_file, link);
 			end_resident(f);
 			list_remove(&f->link);

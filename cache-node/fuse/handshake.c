@@ -13,7 +13,7 @@
 #define CONGESTION     192
 #define PROTO_MINOR    40u /* newest minor this code was written for */
 
-#define FLAGS_WANTED \
+#define FLAGS_WANTED                                                                                  \
 	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_DIO | \
 	 FUSE_CACHE_SYMLINKS | FUSE_INIT_EXT)
 
@@ -44,7 +44,8 @@ static void make_reply(const struct fuse_init_in *in, struct handshake *h, struc
 		.max_write = 4096, /* read-only: keeps the request slots small */
 		.time_gran = 1,
 		.max_pages = (uint16_t)(h->max_read / 4096),
-		.max_stack_depth = flags2 & FUSE_INIT2_PASSTHROUGH ? 1 : 0, /* backing on plain file systems */
+		.max_stack_depth =
+			flags2 & FUSE_INIT2_PASSTHROUGH ? 1 : 0, /* backing on plain file systems */
 	};
 }
 
@@ -73,15 +74,16 @@ int fuse_handshake(int dev_fd, int timeout_ms, struct handshake *h, struct err *
 		return err_set(err, r, "the kernel sent no FUSE INIT: %s", err_text(r));
 	ssize_t n = read(dev_fd, buf, sizeof buf);
 	if (n < (ssize_t)sizeof in)
-		return err_set(err, n < 0 ? -errno : -EPROTO, "reading FUSE INIT: %s", n < 0 ? err_text(errno) : "too short");
+		return err_set(err, n < 0 ? -errno : -EPROTO, "reading FUSE INIT: %s",
+			       n < 0 ? err_text(errno) : "too short");
 	memcpy(&in, buf, sizeof in);
 	if (in.opcode != FUSE_INIT)
 		return err_set(err, -EPROTO, "the first FUSE request is %u, not INIT", in.opcode);
 	h->offered = (struct fuse_init_in){0};
 	memcpy(&h->offered, buf + sizeof in, MIN((size_t)n - sizeof in, sizeof h->offered));
 	if (h->offered.major != FUSE_KERNEL_VERSION || h->offered.minor < 31)
-		return err_set(err, -EPROTO, "this kernel speaks FUSE %u.%u, 7.31 is needed", h->offered.major,
-			       h->offered.minor);
+		return err_set(err, -EPROTO, "this kernel speaks FUSE %u.%u, 7.31 is needed",
+			       h->offered.major, h->offered.minor);
 	out.header.unique = in.unique;
 	make_reply(&h->offered, h, &out.init);
 	if (write(dev_fd, &out, sizeof out) != (ssize_t)sizeof out)

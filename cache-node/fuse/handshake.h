@@ -12,8 +12,8 @@
 #include "common/base/err.h"
 
 struct handshake {
-	uint32_t max_read; /* bytes of one READ, as given to the mount */
-	uint32_t features; /* enum shm_features: in: wanted; out: those the kernel has */
+	uint32_t max_read;           /* bytes of one READ, as given to the mount */
+	uint32_t features;           /* enum shm_features: in: wanted; out: those the kernel has */
 	struct fuse_init_in offered; /* out: the kernel's INIT */
 };
 

@@ -10,15 +10,15 @@
 
 #include "common/base/mem.h"
 
-#define ROOT_PLACE	 1u
-#define INDEX_EMPTY	 0u
-#define INDEX_DELETED	 UINT32_MAX
+#define ROOT_PLACE       1u
+#define INDEX_EMPTY      0u
+#define INDEX_DELETED    UINT32_MAX
 #define INDEX_SIZE_FIRST 1024u
 
 struct nodes {
 	struct shm *shm;
-	pthread_mutex_t lock; /* guards all below, and the places of the table */
-	uint32_t *index;      /* open addressing by ino -> place */
+	pthread_mutex_t lock;            /* guards all below, and the places of the table */
+	uint32_t *index;                 /* open addressing by ino -> place */
 	uint32_t index_size, index_used; /* size is a power of two; used counts deleted marks too */
 	uint32_t *free_places;
 	uint32_t free_count, free_size;
@@ -181,7 +181,8 @@ uint64_t nodes_ino(const struct nodes *n, const char *path, size_t len)
 {
 	if (len == 0)
 		return FUSE_ROOT_ID;
-	uint64_t ino = siphash24(n->shm->h->ino_key, path, len) >> 1; /* 63 bits: some programs keep it signed */
+	uint64_t ino =
+		siphash24(n->shm->h->ino_key, path, len) >> 1; /* 63 bits: some programs keep it signed */
 	return ino < 2 ? ino + 2 : ino;
 }
 
@@ -349,7 +350,8 @@ void nodes_check(struct nodes *n)
 		attached += is_attached(node);
 		CHECK((uint32_t)id == place);
 		if (is_attached(node))
-			CHECK(index_at(n, node->ino) != UINT32_MAX && n->index[index_at(n, node->ino)] == place);
+			CHECK(index_at(n, node->ino) != UINT32_MAX &&
+			      n->index[index_at(n, node->ino)] == place);
 	}
 	for (uint32_t i = 0; i < n->index_size; i++)
 		indexed += n->index[i] != INDEX_EMPTY && n->index[i] != INDEX_DELETED;

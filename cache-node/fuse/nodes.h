@@ -38,7 +38,7 @@ struct shm_node *nodes_root(struct nodes *n);
 
 /* What a lookup found. */
 struct nodes_key {
-	uint64_t ino;	 /* wanted number; the next free one is taken when another path holds it */
+	uint64_t ino;    /* wanted number; the next free one is taken when another path holds it */
 	uint64_t parent; /* node id */
 	uint64_t ordinal;
 	uint16_t version;

@@ -17,8 +17,11 @@ static int map_fresh(int *fd, struct shm *shm)
 {
 	static const uint8_t session[SHM_SESSION_BYTES] = {1};
 	static const struct fuse_init_in offered = {.major = 7, .minor = 40};
-	struct shm_config c = {
-		.session = session, .dataset = "ns/set", .target = "/mnt", .offered = &offered, .max_read = 1 << 20};
+	struct shm_config c = {.session = session,
+			       .dataset = "ns/set",
+			       .target = "/mnt",
+			       .offered = &offered,
+			       .max_read = 1 << 20};
 
 	assert_int_equal(shm_create(&c, fd), 0);
 	return shm_map(*fd, shm, NULL);
@@ -46,7 +49,7 @@ static void ids_are_never_given_out_twice(void **state)
 	nodes_forget(n, id, 1);
 	assert_null(nodes_get(n, id));
 	struct shm_node *b = nodes_intern(n, &k);
-	assert_ptr_equal(a, b); /* the same place ... */
+	assert_ptr_equal(a, b);                 /* the same place ... */
 	assert_true(atomic_load(&b->id) != id); /* ... another id */
 	nodes_check(n);
 	nodes_free(n);

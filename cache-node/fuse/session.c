@@ -19,9 +19,9 @@
 #include "common/base/mem.h"
 #include "common/fuse_kernel.h"
 
-#define NO_SLOT		UINT32_MAX
+#define NO_SLOT         UINT32_MAX
 #define THREADS_DEFAULT 4u
-#define REPLAY_UNIQUE	0x7ffffffffffffff1ULL /* odd: never the kernel's, which answers ENOENT to the reply */
+#define REPLAY_UNIQUE   0x7ffffffffffffff1ULL /* odd: never the kernel's, which answers ENOENT to the reply */
 
 /* libfuse hands its callbacks a request and nothing of the thread: the slot being processed is remembered here. */
 static _Thread_local uint32_t current_slot = NO_SLOT;
@@ -112,10 +112,12 @@ static bool serve_one(struct session *s)
 		return true;
 	}
 	session_free_slot(s, i);
-	if (n < 0 && (eno == EINTR || eno == EAGAIN || eno == ENOENT)) /* ENOENT: interrupted before it was read */
+	if (n < 0 &&
+	    (eno == EINTR || eno == EAGAIN || eno == ENOENT)) /* ENOENT: interrupted before it was read */
 		return true;
 	if (n >= 0 || eno != ENODEV)
-		log_write(LOG_ERROR, "reading /dev/fuse", LOG_STR("error", n < 0 ? err_text(eno) : "short request"), NULL);
+		log_write(LOG_ERROR, "reading /dev/fuse",
+			  LOG_STR("error", n < 0 ? err_text(eno) : "short request"), NULL);
 	return false;
 }
 
@@ -166,7 +168,8 @@ static void replay_init(struct session *s)
 	struct {
 		struct fuse_in_header header;
 		struct fuse_init_in init;
-	} msg = {.header = {.len = sizeof msg, .opcode = FUSE_INIT, .unique = REPLAY_UNIQUE}, .init = s->shm.h->offered};
+	} msg = {.header = {.len = sizeof msg, .opcode = FUSE_INIT, .unique = REPLAY_UNIQUE},
+		 .init = s->shm.h->offered};
 	struct fuse_buf buf = {.size = sizeof msg, .mem = &msg};
 
 	fuse_session_process_buf(s->fuse, &buf);
@@ -217,7 +220,8 @@ static int open_versions(struct session *s, const struct session_config *c, stru
 			return err_wrap(err, r, "version %llu", (unsigned long long)h->versions[i].number);
 		if (r) /* what was open of it answers ESTALE */
 			log_write(LOG_ERROR, "an older version in use cannot be opened",
-				  LOG_INT("version", h->versions[i].number), LOG_STR("error", err_words(err, r)), NULL);
+				  LOG_INT("version", h->versions[i].number),
+				  LOG_STR("error", err_words(err, r)), NULL);
 	}
 	return 0;
 }

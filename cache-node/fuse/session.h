@@ -29,7 +29,8 @@ struct session_view {
 	/* Opens a version's manifest; the session frees it. */
 	int (*open_version)(void *ctx, const struct hash256 *root, struct manifest **ret, struct err *err);
 	/* The cache object of a file (not of an empty one); the session puts it. */
-	int (*object)(void *ctx, const struct manifest_found *entry, struct cache_object **ret, struct err *err);
+	int (*object)(void *ctx, const struct manifest_found *entry, struct cache_object **ret,
+		      struct err *err);
 	/* The mount is gone: somebody unmounted it. Called once, from a session thread. */
 	void (*ended)(void *ctx, struct session *s);
 	void *ctx;
@@ -56,7 +57,8 @@ DEFINE_CLEANUP(struct session *, session_free)
 
 /* Shows another version from here on: unchanged files keep their nodes, the kernel is told what changed, open files and
  * directory handles go on in theirs. 0, also when it is shown already; -EBUSY when too many versions are in use; -errno. */
-MUST_CHECK int session_switch(struct session *s, uint64_t version, const struct hash256 *root, struct err *err);
+MUST_CHECK int session_switch(struct session *s, uint64_t version, const struct hash256 *root,
+			      struct err *err);
 
 /* The object was sealed: files of it that are open in cached mode get a new node, so that new opens pass through. */
 void session_object_sealed(struct session *s, const struct hash256 *object);

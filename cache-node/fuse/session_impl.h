@@ -15,8 +15,8 @@
 #include "cache-node/fuse/shm.h"
 #include "common/base/list.h"
 
-#define SESSION_TIMEOUT_S   3600.0 /* of attributes and names: changes are pushed */
-#define SESSION_THREADS_MAX 16
+#define SESSION_TIMEOUT_S    3600.0 /* of attributes and names: changes are pushed */
+#define SESSION_THREADS_MAX  16
 #define SESSION_OPEN_BUCKETS 1024
 
 /* File handle numbers: kind in the low two bits. Files: a counter above; directories: version place and ordinal. */
@@ -42,7 +42,7 @@ struct read_op {
 	_Atomic uint32_t refs; /* the read, and an interrupt being handled */
 	_Atomic bool done;
 	struct list cancel_link; /* in notify.cancels */
-	bool cancel_queued;	 /* guarded by notify.lock */
+	bool cancel_queued;      /* guarded by notify.lock */
 };
 
 /* Something to tell the kernel, or a read to cancel, off the request threads. */
@@ -67,7 +67,8 @@ struct session {
 	struct manifest *manifests[SHM_VERSIONS_MAX];
 
 	struct {
-		pthread_mutex_t lock; /* guards all here, and modes of nodes while one is opened or released */
+		pthread_mutex_t
+			lock; /* guards all here, and modes of nodes while one is opened or released */
 		struct list buckets[SESSION_OPEN_BUCKETS];
 	} opens;
 

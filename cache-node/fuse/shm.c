@@ -83,8 +83,8 @@ int shm_map(int fd, struct shm *ret, struct err *err)
 	if (fd_pread_full(fd, &h, sizeof h, 0) || h.magic != SHM_MAGIC)
 		return err_set(err, -ERR_CORRUPT, "session memory: not one of ours");
 	if (h.version != SHM_VERSION)
-		return err_set(err, -EPROTO, "session memory: layout version %u, this program knows %u", h.version,
-			       SHM_VERSION);
+		return err_set(err, -EPROTO, "session memory: layout version %u, this program knows %u",
+			       h.version, SHM_VERSION);
 	if (!header_is_sane(&h, (uint64_t)st.st_size))
 		return err_set(err, -ERR_CORRUPT, "session memory: its header contradicts itself");
 	uint8_t *base = mmap(NULL, h.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

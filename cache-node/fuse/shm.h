@@ -22,15 +22,15 @@
 #include "common/base/err.h"
 #include "common/base/hash.h"
 
-#define SHM_MAGIC	  0x314d4853524452ULL /* "RDRSHM1" */
-#define SHM_VERSION	  1u
+#define SHM_MAGIC         0x314d4853524452ULL /* "RDRSHM1" */
+#define SHM_VERSION       1u
 #define SHM_SESSION_BYTES 16
 #define SHM_VERSIONS_MAX  32 /* manifest versions in use at once: by nodes or directory handles */
-#define SHM_DATASET_MAX	  320
-#define SHM_TARGET_MAX	  4096
-#define SHM_SLOT_BYTES	  8192u /* of a request: FUSE_MIN_READ_BUFFER, since read-only mounts get no WRITE */
-#define SHM_SLOTS	  192u
-#define SHM_NODES_MAX	  (1u << 22)
+#define SHM_DATASET_MAX   320
+#define SHM_TARGET_MAX    4096
+#define SHM_SLOT_BYTES    8192u /* of a request: FUSE_MIN_READ_BUFFER, since read-only mounts get no WRITE */
+#define SHM_SLOTS         192u
+#define SHM_NODES_MAX     (1u << 22)
 
 /* What the node has switched on for this session. */
 enum shm_features { SHM_PASSTHROUGH = 1, SHM_RESEND = 2, SHM_READDIRPLUS = 4 };
@@ -52,18 +52,19 @@ struct shm_slot {
 
 /* One file or directory the kernel knows. Index in the table and generation make the node id, so ids never alias. */
 enum shm_node_flags {
-	SHM_NODE_DETACHED = 1, /* its path leads elsewhere now (changed, removed, promoted): no lookup finds it */
-	SHM_NODE_PAGES = 2,    /* was open in cached mode: the kernel may hold pages of it */
+	SHM_NODE_DETACHED =
+		1, /* its path leads elsewhere now (changed, removed, promoted): no lookup finds it */
+	SHM_NODE_PAGES = 2, /* was open in cached mode: the kernel may hold pages of it */
 };
 struct shm_node {
-	_Atomic uint64_t id;	 /* 0: free; the kernel's node id otherwise, written last */
-	uint64_t ino;		 /* st_ino */
-	uint64_t parent;	 /* node id it was looked up under */
-	uint64_t ordinal;	 /* in the manifest of `version` */
+	_Atomic uint64_t id;      /* 0: free; the kernel's node id otherwise, written last */
+	uint64_t ino;             /* st_ino */
+	uint64_t parent;          /* node id it was looked up under */
+	uint64_t ordinal;         /* in the manifest of `version` */
 	_Atomic uint64_t lookups; /* references the kernel holds */
 	_Atomic uint32_t opens_cached, opens_passthrough;
 	_Atomic int32_t backing_id; /* 0: none */
-	uint16_t version;	    /* index into versions */
+	uint16_t version;           /* index into versions */
 	uint16_t flags;
 	uint32_t generation; /* of the next id in this place */
 	uint32_t pad;
@@ -83,7 +84,7 @@ struct shm_header {
 	uint32_t node_max, node_bytes;
 	uint64_t slots_at, nodes_at, total_bytes;
 	uint8_t session[SHM_SESSION_BYTES];
-	uint8_t ino_key[16];	     /* of the hash that makes inode numbers: from the dataset's name */
+	uint8_t ino_key[16];         /* of the hash that makes inode numbers: from the dataset's name */
 	struct fuse_init_in offered; /* the kernel's INIT */
 	uint32_t max_read;
 	uint32_t features; /* enum shm_features */

@@ -63,8 +63,9 @@ static bool same_file(const struct manifest_found *a, const struct manifest_foun
 	const char *a_key = manifest_key(a, &a_len), *b_key = manifest_key(b, &b_len);
 
 	return a->e.type == b->e.type && a->e.size == b->e.size && a->e.mtime_ns == b->e.mtime_ns &&
-	       a->e.mode == b->e.mode && a->e.source == b->e.source && validator_equal(&a->e.validator, &b->e.validator) &&
-	       a_len == b_len && memcmp(a_key, b_key, a_len) == 0 && a->e.target_len == b->e.target_len &&
+	       a->e.mode == b->e.mode && a->e.source == b->e.source &&
+	       validator_equal(&a->e.validator, &b->e.validator) && a_len == b_len &&
+	       memcmp(a_key, b_key, a_len) == 0 && a->e.target_len == b->e.target_len &&
 	       (a->e.target_len == 0 || memcmp(a->e.target, b->e.target, a->e.target_len) == 0);
 }
 
@@ -142,8 +143,8 @@ static int tell_change(void *ctx, enum manifest_change kind, const struct manife
 
 /* ---- the change ---- */
 
-static int switch_locked(struct session *s, uint64_t number, const struct hash256 *root, struct manifest **manifest,
-			 struct err *err)
+static int switch_locked(struct session *s, uint64_t number, const struct hash256 *root,
+			 struct manifest **manifest, struct err *err)
 {
 	struct shm_header *h = s->shm.h;
 	uint32_t from = atomic_load(&h->current);

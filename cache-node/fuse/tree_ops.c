@@ -36,7 +36,8 @@ static mode_t mode_of(const struct session *s, const struct manifest_entry *e)
 	return S_IFREG | (bits & 0777) | (e->mode & 0111 & readers); /* a program stays one for its readers */
 }
 
-static void attributes_of(const struct session *s, const struct manifest_entry *e, uint64_t ino, struct stat *st)
+static void attributes_of(const struct session *s, const struct manifest_entry *e, uint64_t ino,
+			  struct stat *st)
 {
 	*st = (struct stat){
 		.st_ino = ino,
@@ -44,7 +45,9 @@ static void attributes_of(const struct session *s, const struct manifest_entry *
 		.st_nlink = e->type == MANIFEST_DIR ? 2 : 1,
 		.st_uid = s->view.uid,
 		.st_gid = s->view.gid,
-		.st_size = (off_t)(e->type == MANIFEST_SYMLINK ? e->target_len : e->type == MANIFEST_DIR ? 4096 : e->size),
+		.st_size = (off_t)(e->type == MANIFEST_SYMLINK ? e->target_len
+				   : e->type == MANIFEST_DIR   ? 4096
+							       : e->size),
 		.st_blksize = 1 << 17,
 		.st_blocks = (blkcnt_t)((e->size + 511) / 512),
 		.st_mtim = {.tv_sec = e->mtime_ns / 1000000000, .tv_nsec = e->mtime_ns % 1000000000},
@@ -59,13 +62,14 @@ static void attributes_of(const struct session *s, const struct manifest_entry *
 static void entry_param(const struct session *s, const struct manifest_entry *e, const struct shm_node *node,
 			struct fuse_entry_param *p)
 {
-	*p = (struct fuse_entry_param){
-		.ino = atomic_load(&node->id), .attr_timeout = SESSION_TIMEOUT_S, .entry_timeout = SESSION_TIMEOUT_S};
+	*p = (struct fuse_entry_param){.ino = atomic_load(&node->id),
+				       .attr_timeout = SESSION_TIMEOUT_S,
+				       .entry_timeout = SESSION_TIMEOUT_S};
 	attributes_of(s, e, node->ino, &p->attr);
 }
 
-static struct shm_node *intern_child(struct session *s, const struct shm_node *dir, uint16_t version, bool attached,
-				     const struct manifest_entry *e)
+static struct shm_node *intern_child(struct session *s, const struct shm_node *dir, uint16_t version,
+				     bool attached, const struct manifest_entry *e)
 {
 	struct nodes_key key = {.ino = nodes_ino(s->nodes, e->path, e->path_len),
 				.parent = atomic_load(&dir->id),
@@ -109,7 +113,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (r) {
 		session_reply_error(s, req, r);
 	} else {
-		struct fuse_entry_param p = {.entry_timeout = SESSION_TIMEOUT_S}; /* ino 0: a cached "no such name" */
+		struct fuse_entry_param p = {.entry_timeout =
+						     SESSION_TIMEOUT_S}; /* ino 0: a cached "no such name" */
 		if (node)
 			entry_param(s, &f.e, node, &p);
 		if (fuse_reply_entry(req, &p) && node)
@@ -237,7 +242,7 @@ struct listing {
 	fuse_req_t req;
 	struct shm_node *dir;
 	uint16_t version;
-	bool plus;  /* with attributes */
+	bool plus; /* with attributes */
 	bool nodes; /* and with nodes; not through a handle of an older version than its directory's: a name must not lead
 		     * to an old file after the change of version was told */
 	char *buf;
@@ -313,7 +318,8 @@ static int fill_listing(struct listing *l, struct manifest *m, uint64_t ordinal,
 	}
 }
 
-static void list_dir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, const struct fuse_file_info *fi, bool plus)
+static void list_dir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, const struct fuse_file_info *fi,
+		     bool plus)
 {
 	struct session *s = session_of(req);
 	struct listing l = {.s = s, .req = req, .plus = plus, .size = MIN(size, (size_t)1 << 20)};

@@ -65,7 +65,8 @@ static Larder__V1__JobProgress__State state_of(const struct job *j, bool over)
 		return LARDER__V1__JOB_PROGRESS__STATE__CANCELLED;
 	if (!j->failed)
 		return LARDER__V1__JOB_PROGRESS__STATE__COMPLETE;
-	return j->objects_done ? LARDER__V1__JOB_PROGRESS__STATE__PARTLY : LARDER__V1__JOB_PROGRESS__STATE__FAILED;
+	return j->objects_done ? LARDER__V1__JOB_PROGRESS__STATE__PARTLY
+			       : LARDER__V1__JOB_PROGRESS__STATE__FAILED;
 }
 
 /* The lock is held; failures are sent once, at the end. */

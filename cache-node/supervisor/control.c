@@ -13,7 +13,8 @@ void control_init(struct control *c, int fd)
 }
 
 /* The supervisor bounds every step of its own, so the answer comes; a dead supervisor takes this process with it. */
-static int exchange(struct control *c, struct control_request *q, int fds[FD_PASS_MAX], size_t *count, struct err *err)
+static int exchange(struct control *c, struct control_request *q, int fds[FD_PASS_MAX], size_t *count,
+		    struct err *err)
 {
 	struct control_reply reply;
 
@@ -32,14 +33,16 @@ static int exchange(struct control *c, struct control_request *q, int fds[FD_PAS
 	return reply.status ? err_set(err, reply.status < 0 ? reply.status : -EPROTO, "%s", reply.text) : 0;
 }
 
-int control_mount(struct control *c, const struct control_mount *m, int *ret_dev_fd, int *ret_memory_fd, struct err *err)
+int control_mount(struct control *c, const struct control_mount *m, int *ret_dev_fd, int *ret_memory_fd,
+		  struct err *err)
 {
 	struct control_request q = {.op = CONTROL_MOUNT, .max_read = m->max_read, .features = m->features};
 	int fds[FD_PASS_MAX];
 	size_t count;
 
 	if (strlen(m->dataset) >= sizeof q.dataset || strlen(m->target) >= sizeof q.target)
-		return err_set(err, -ENAMETOOLONG, "the mount point's path is over %d bytes", SHM_TARGET_MAX - 1);
+		return err_set(err, -ENAMETOOLONG, "the mount point's path is over %d bytes",
+			       SHM_TARGET_MAX - 1);
 	memcpy(q.dataset, m->dataset, strlen(m->dataset));
 	memcpy(q.target, m->target, strlen(m->target));
 	int r = exchange(c, &q, fds, &count, err);

@@ -20,8 +20,8 @@ struct control_request {
 	uint32_t lazy, max_read, features;
 	uint64_t sequence;
 	uint8_t session[SHM_SESSION_BYTES]; /* UNMOUNT */
-	char dataset[SHM_DATASET_MAX];	     /* MOUNT */
-	char target[SHM_TARGET_MAX];	     /* MOUNT */
+	char dataset[SHM_DATASET_MAX];      /* MOUNT */
+	char target[SHM_TARGET_MAX];        /* MOUNT */
 };
 
 struct control_reply {
@@ -46,8 +46,8 @@ struct control_mount {
 	uint32_t max_read, features; /* features: enum shm_features */
 };
 /* The two descriptors are the caller's. 0 or a negative code with words. */
-MUST_CHECK int control_mount(struct control *c, const struct control_mount *m, int *ret_dev_fd, int *ret_memory_fd,
-			     struct err *err);
+MUST_CHECK int control_mount(struct control *c, const struct control_mount *m, int *ret_dev_fd,
+			     int *ret_memory_fd, struct err *err);
 MUST_CHECK int control_unmount(struct control *c, const uint8_t *session, bool lazy, struct err *err);
 
 #endif

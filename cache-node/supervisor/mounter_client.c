@@ -15,7 +15,7 @@
 struct mounter_client {
 	char *socket;
 	pthread_mutex_t lock; /* guards all below */
-	int fd;		      /* -1: not connected */
+	int fd;               /* -1: not connected */
 	uint64_t sequence;
 	struct mounter_request request;
 	struct mounter_reply reply;
@@ -103,7 +103,8 @@ static int send_request(struct mounter_client *c, int fd)
 }
 
 /* One exchange; the lock is held and c->request filled. Descriptors that came are the caller's. */
-static int exchange(struct mounter_client *c, int fd, int fds[FD_PASS_MAX], size_t *ret_count, struct err *err)
+static int exchange(struct mounter_client *c, int fd, int fds[FD_PASS_MAX], size_t *ret_count,
+		    struct err *err)
 {
 	c->request.version = MOUNTER_VERSION;
 	c->request.sequence = ++c->sequence;
@@ -186,7 +187,8 @@ int mounter_abort(struct mounter_client *c, const uint8_t *session, struct err *
 	return finish(c, -1, NULL, 0, err);
 }
 
-int mounter_backing_open(struct mounter_client *c, const uint8_t *session, int fd, int32_t *ret_id, struct err *err)
+int mounter_backing_open(struct mounter_client *c, const uint8_t *session, int fd, int32_t *ret_id,
+			 struct err *err)
 {
 	int fds[FD_PASS_MAX];
 	size_t count;
@@ -205,7 +207,8 @@ int mounter_backing_close(struct mounter_client *c, const uint8_t *session, int3
 	return finish(c, -1, NULL, 0, err);
 }
 
-int mounter_tier_open(struct mounter_client *c, const char *path, uint64_t dram_bytes, int *ret_dir_fd, struct err *err)
+int mounter_tier_open(struct mounter_client *c, const char *path, uint64_t dram_bytes, int *ret_dir_fd,
+		      struct err *err)
 {
 	struct mounter_request *q = begin(c, MOUNTER_TIER_OPEN, NULL);
 

@@ -34,17 +34,20 @@ struct mounter_mount {
 
 /* Each answers 0 or the mounter's negative errno with its words; -ENOTCONN when it cannot be reached. Descriptors handed
  * out are the caller's. */
-MUST_CHECK int mounter_mount(struct mounter_client *c, const struct mounter_mount *m, int *ret_dev_fd, struct err *err);
+MUST_CHECK int mounter_mount(struct mounter_client *c, const struct mounter_mount *m, int *ret_dev_fd,
+			     struct err *err);
 MUST_CHECK int mounter_unmount(struct mounter_client *c, const uint8_t *session, bool lazy, struct err *err);
 MUST_CHECK int mounter_abort(struct mounter_client *c, const uint8_t *session, struct err *err);
 MUST_CHECK int mounter_backing_open(struct mounter_client *c, const uint8_t *session, int fd, int32_t *ret_id,
 				    struct err *err);
-MUST_CHECK int mounter_backing_close(struct mounter_client *c, const uint8_t *session, int32_t id, struct err *err);
+MUST_CHECK int mounter_backing_close(struct mounter_client *c, const uint8_t *session, int32_t id,
+				     struct err *err);
 
 /* @path NULL: the DRAM tier of @dram_bytes. */
-MUST_CHECK int mounter_tier_open(struct mounter_client *c, const char *path, uint64_t dram_bytes, int *ret_dir_fd,
+MUST_CHECK int mounter_tier_open(struct mounter_client *c, const char *path, uint64_t dram_bytes,
+				 int *ret_dir_fd, struct err *err);
+MUST_CHECK int mounter_root_open(struct mounter_client *c, const char *path, int *ret_dir_fd,
 				 struct err *err);
-MUST_CHECK int mounter_root_open(struct mounter_client *c, const char *path, int *ret_dir_fd, struct err *err);
 
 /* @session NULL: the client's own state. @fd stays the caller's. */
 MUST_CHECK int mounter_keep(struct mounter_client *c, const uint8_t *session, int fd, struct err *err);
@@ -54,10 +57,12 @@ struct mounter_kept {
 	int memory_fd; /* -1: nothing kept */
 	char target[MOUNTER_PATH_MAX];
 };
-MUST_CHECK int mounter_fetch(struct mounter_client *c, const uint8_t *session, struct mounter_kept *ret, struct err *err);
+MUST_CHECK int mounter_fetch(struct mounter_client *c, const uint8_t *session, struct mounter_kept *ret,
+			     struct err *err);
 
 /* Ids of this client's sessions from index @first on; *ret_total: how many there are in all. */
 MUST_CHECK int mounter_list(struct mounter_client *c, size_t first,
-			    uint8_t ret[MOUNTER_LIST_MAX][MOUNTER_SESSION_BYTES], size_t *ret_total, struct err *err);
+			    uint8_t ret[MOUNTER_LIST_MAX][MOUNTER_SESSION_BYTES], size_t *ret_total,
+			    struct err *err);
 
 #endif

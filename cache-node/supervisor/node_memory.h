@@ -24,7 +24,8 @@ struct node_memory {
 	uint32_t version, bytes;
 	uint64_t incarnation; /* random; a new one means that everything here was lost */
 	_Atomic uint32_t worker_restarts, kills_with_read; /* worker deaths; those with a READ in flight */
-	_Atomic uint32_t recovered, recovered_reads;	    /* requests of dead workers answered by their successors */
+	_Atomic uint32_t recovered,
+		recovered_reads; /* requests of dead workers answered by their successors */
 	struct {
 		_Atomic uint64_t sequence; /* the larger one is the newer; 0: empty */
 		uint32_t len, crc;

@@ -25,10 +25,10 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define INIT_TIMEOUT_MS	 5000
-#define READ_AHEAD_KIB	 1024
-#define QUICK_DEATH_NS	 (2 * NS_PER_S) /* a worker that lived shorter counts as a crash loop */
-#define STOP_TIMEOUT_MS	 10000
+#define INIT_TIMEOUT_MS 5000
+#define READ_AHEAD_KIB  1024
+#define QUICK_DEATH_NS  (200 * NS_PER_MS) /* a worker that lived shorter counts as a crash loop */
+#define STOP_TIMEOUT_MS 10000
 
 struct supervisor {
 	const struct node_config *config;
@@ -60,7 +60,8 @@ static void adopt_session(struct supervisor *s, const uint8_t *id)
 	}
 	if (kept.memory_fd < 0 || s->session_count == SUPERVISOR_SESSIONS_MAX) {
 		/* Its maker died between mount and first request: nobody can have read from it. */
-		log_write(LOG_WARN, "an unfinished mount is taken away", LOG_STR("target", kept.target), NULL);
+		log_write(LOG_WARN, "an unfinished mount is taken away", LOG_STR("target", kept.target),
+			  NULL);
 		(void)!mounter_abort(s->mounter, id, NULL);
 		(void)fd_close(kept.dev_fd);
 		(void)fd_close(kept.memory_fd);
@@ -111,7 +112,8 @@ static int adopt_memory(struct supervisor *s, struct err *err)
 static int open_tiers(struct supervisor *s, struct err *err)
 {
 	for (size_t i = 0; i < s->config->disk_count; i++) {
-		int r = mounter_tier_open(s->mounter, s->config->disks[i].path, 0, &s->tier_fds[s->tier_count], err);
+		int r = mounter_tier_open(s->mounter, s->config->disks[i].path, 0,
+					  &s->tier_fds[s->tier_count], err);
 		if (r)
 			return r;
 		s->tier_count++;
@@ -125,7 +127,8 @@ static int open_tiers(struct supervisor *s, struct err *err)
 
 /* ---- what the worker asks for ---- */
 
-static int make_session(struct supervisor *s, const struct control_request *q, struct kept_session *k, struct err *err)
+static int make_session(struct supervisor *s, const struct control_request *q, struct kept_session *k,
+			struct err *err)
 {
 	struct mounter_mount m = {.session = k->id,
 				  .target = q->target,
@@ -153,15 +156,16 @@ static int make_session(struct supervisor *s, const struct control_request *q, s
 	if (!r)
 		r = mounter_keep(s->mounter, k->id, k->memory_fd, err);
 	if (r) {
-		(void)!mounter_abort(s->mounter, k->id, NULL); /* the error of the step that failed is reported */
+		(void)!mounter_abort(s->mounter, k->id,
+				     NULL); /* the error of the step that failed is reported */
 		k->dev_fd = fd_close(k->dev_fd);
 		k->memory_fd = fd_close(k->memory_fd);
 	}
 	return r;
 }
 
-static int serve_mount(struct supervisor *s, const struct control_request *q, struct control_reply *reply, int fds[2],
-		       struct err *err)
+static int serve_mount(struct supervisor *s, const struct control_request *q, struct control_reply *reply,
+		       int fds[2], struct err *err)
 {
 	struct kept_session k = {.dev_fd = -1, .memory_fd = -1};
 
@@ -211,11 +215,12 @@ static void serve_control(struct supervisor *s)
 	}
 	q.dataset[sizeof q.dataset - 1] = q.target[sizeof q.target - 1] = 0;
 	reply.sequence = q.sequence;
-	reply.status = q.op == CONTROL_MOUNT	 ? serve_mount(s, &q, &reply, fds, &err)
+	reply.status = q.op == CONTROL_MOUNT     ? serve_mount(s, &q, &reply, fds, &err)
 		       : q.op == CONTROL_UNMOUNT ? serve_unmount(s, &q, &err)
 						 : -EINVAL;
 	(void)snprintf(reply.text, sizeof reply.text, "%s", err.text);
-	(void)!fd_send(s->control_fd, &reply, sizeof reply, fds, q.op == CONTROL_MOUNT && !reply.status ? 2 : 0);
+	(void)!fd_send(s->control_fd, &reply, sizeof reply, fds,
+		       q.op == CONTROL_MOUNT && !reply.status ? 2 : 0);
 }
 
 /* ---- the worker's life ---- */
@@ -291,10 +296,14 @@ static void note_death(struct supervisor *s, int status)
 	atomic_fetch_add(&s->memory->kills_with_read, reads > 0);
 	atomic_fetch_add(&s->memory->recovered, all);
 	atomic_fetch_add(&s->memory->recovered_reads, reads);
-	s->delay_ms = s->died_ns - s->started_ns > QUICK_DEATH_NS ? 0 : MIN(s->delay_ms ? s->delay_ms * 2 : 1, 1000);
-	log_write(LOG_WARN, "worker died, starting another", LOG_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
-		  LOG_INT("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0), LOG_INT("requests_in_flight", all),
-		  LOG_INT("reads_in_flight", reads), LOG_INT("delay_ms", s->delay_ms), NULL);
+	s->delay_ms = s->died_ns - s->started_ns > QUICK_DEATH_NS
+			      ? 0
+			      : MIN(s->delay_ms ? s->delay_ms * 2 : 1, 1000);
+	log_write(LOG_WARN, "worker died, starting another",
+		  LOG_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
+		  LOG_INT("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0),
+		  LOG_INT("requests_in_flight", all), LOG_INT("reads_in_flight", reads),
+		  LOG_INT("delay_ms", s->delay_ms), NULL);
 }
 
 /* Reaps children. Returns -1 to go on, or the exit status of the program. */
@@ -347,8 +356,10 @@ static int loop(struct supervisor *s)
 
 	for (;;) {
 		if (!s->worker && !s->stopping && next_timeout(s, 0) == 0 && start_worker(s))
-			s->died_ns = clock_mono_ns(), s->delay_ms = 1000; /* no process to be had: try again */
-		struct pollfd polls[] = {{.fd = s->signal_fd, .events = POLLIN}, {.fd = s->control_fd, .events = POLLIN}};
+			s->died_ns = clock_mono_ns(),
+			s->delay_ms = 1000; /* no process to be had: try again */
+		struct pollfd polls[] = {{.fd = s->signal_fd, .events = POLLIN},
+					 {.fd = s->control_fd, .events = POLLIN}};
 		int n = poll(polls, 2, next_timeout(s, stop_ns));
 		if (polls[0].revents && n > 0) {
 			int status = handle_signal(s);

@@ -27,8 +27,8 @@ struct kept_session {
 /* What a worker begins with: all of it inherited by fork. */
 struct worker_start {
 	const struct node_config *config;
-	int control_fd;	 /* socket pair to the supervisor */
-	int memory_fd;	 /* node memory */
+	int control_fd;      /* socket pair to the supervisor */
+	int memory_fd;       /* node memory */
 	const int *tier_fds; /* a directory for each disk of the config, then DRAM if there is any */
 	size_t tier_count;
 	const struct kept_session *sessions;
@@ -38,6 +38,7 @@ struct worker_start {
 
 /* Runs until SIGTERM or SIGINT. @worker is called in the child and never returns to the supervisor: its value is the exit
  * status. Returns the exit status of the program. */
-MUST_CHECK int supervisor_run(const struct node_config *config, int (*worker)(const struct worker_start *start));
+MUST_CHECK int supervisor_run(const struct node_config *config,
+			      int (*worker)(const struct worker_start *start));
 
 #endif

@@ -16,7 +16,7 @@ struct listing {
 	const struct dataset_source *source;
 	uint16_t index;
 	struct manifest_builder *builder;
-	char *path; /* MANIFEST_PATH_MAX and room to see that it is too long */
+	char *path;           /* MANIFEST_PATH_MAX and room to see that it is too long */
 	pthread_mutex_t lock; /* guards done, status, err */
 	pthread_cond_t ended;
 	bool done;
@@ -122,11 +122,16 @@ static void wait_done(struct listing *l, struct source_op *op)
 	(void)pthread_mutex_unlock(&l->lock);
 }
 
-static int list_source(const struct sync_request *q, uint16_t index, struct manifest_builder *b, struct err *err)
+static int list_source(const struct sync_request *q, uint16_t index, struct manifest_builder *b,
+		       struct err *err)
 {
-	struct listing l = {.request = q, .source = &q->dataset->sources[index], .index = index, .builder = b};
-	struct source_list_request request = {
-		.prefix = "", .deadline_ns = PAGE_TIMEOUT_NS, .entries = on_entries, .done = on_done, .ctx = &l};
+	struct listing l = {
+		.request = q, .source = &q->dataset->sources[index], .index = index, .builder = b};
+	struct source_list_request request = {.prefix = "",
+					      .deadline_ns = PAGE_TIMEOUT_NS,
+					      .entries = on_entries,
+					      .done = on_done,
+					      .ctx = &l};
 	CLEANUP(free_str) char *path = mem_alloc(PATH_ROOM);
 	struct source_op *op;
 
@@ -165,8 +170,8 @@ static int build(const struct sync_request *q, struct sync_result *ret, struct h
 	return manifest_builder_finish(b, &sink, root, &ret->stats, err);
 }
 
-static int move(const struct sync_request *q, const char *name, const struct hash256 *root, struct catalog_lease lease,
-		struct sync_result *ret, struct err *err)
+static int move(const struct sync_request *q, const char *name, const struct hash256 *root,
+		struct catalog_lease lease, struct sync_result *ret, struct err *err)
 {
 	struct catalog_head old = {0};
 	int r = catalog_head_get(q->catalog, name, &old);

@@ -27,8 +27,8 @@ struct sync_request {
 	struct catalog *catalog;
 	const struct dataset *dataset;
 	struct source *const *sources; /* one for each of the dataset's */
-	int temp_dir_fd;	       /* for the builder's runs */
-	uint64_t memory_max;	       /* bytes for sorting */
+	int temp_dir_fd;               /* for the builder's runs */
+	uint64_t memory_max;           /* bytes for sorting */
 	struct sync_progress *progress;
 };
 

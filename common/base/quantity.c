@@ -12,14 +12,16 @@ int bytes_parse(const char *text, uint64_t *ret)
 	const char *p = text;
 
 	for (; *p >= '0' && *p <= '9'; p++)
-		if (__builtin_mul_overflow(value, 10u, &value) || __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value))
+		if (__builtin_mul_overflow(value, 10u, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value))
 			return -ERANGE;
 	if (p == text)
 		return -EINVAL;
 	if (*p) {
 		const char *unit = strchr(units, *p == 'K' ? 'k' : *p);
 		uint64_t base = p[1] == 'i' ? 1024 : 1000;
-		if (!unit || p[base == 1024 ? 2 : 1] || (*p == 'K' && base == 1000) || (*p == 'k' && base == 1024))
+		if (!unit || p[base == 1024 ? 2 : 1] || (*p == 'K' && base == 1000) ||
+		    (*p == 'k' && base == 1024))
 			return -EINVAL;
 		for (const char *u = units; u <= unit; u++)
 			if (__builtin_mul_overflow(value, base, &value))

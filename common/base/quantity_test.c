@@ -12,8 +12,14 @@ static void sizes_are_read_as_people_write_them(void **state)
 	static const struct {
 		const char *text;
 		uint64_t bytes;
-	} good[] = {{"0", 0},	      {"12", 12},	     {"5k", 5000},	     {"4Ki", 4096},
-		    {"3M", 3000000},  {"2Gi", 2ULL << 30},  {"1Ti", 1ULL << 40},    {"15Ei", 15ULL << 60},
+	} good[] = {{"0", 0},
+		    {"12", 12},
+		    {"5k", 5000},
+		    {"4Ki", 4096},
+		    {"3M", 3000000},
+		    {"2Gi", 2ULL << 30},
+		    {"1Ti", 1ULL << 40},
+		    {"15Ei", 15ULL << 60},
 		    {"1E", 1000000000000000000ULL}};
 	static const char *const bad[] = {"", "Gi", "1Kb", "1ki", "1K", "1 G", "-1", "1.5G", "1Gib", "1x"};
 	uint64_t v;

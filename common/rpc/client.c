@@ -54,11 +54,15 @@ int rpc_client_new(const char *address, struct rpc_client **ret, struct err *err
 		{.type = GRPC_ARG_INTEGER,
 		 .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
 		 .value.integer = RPC_MESSAGE_MAX},
-		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, .value.integer = 500},
+		{.type = GRPC_ARG_INTEGER,
+		 .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
+		 .value.integer = 500},
 		{.type = GRPC_ARG_INTEGER,
 		 .key = (char *)(uintptr_t)GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
 		 .value.integer = 50},
-		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, .value.integer = 50},
+		{.type = GRPC_ARG_INTEGER,
+		 .key = (char *)(uintptr_t)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+		 .value.integer = 50},
 	};
 	grpc_channel_args channel = {.num_args = LENGTH(args), .args = args};
 	struct rpc_client *c = mem_calloc(1, sizeof *c);
@@ -88,7 +92,8 @@ struct rpc_client *rpc_client_free(struct rpc_client *c)
 static gpr_timespec deadline_in(int64_t timeout_ns)
 {
 	return timeout_ns <= 0 ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
-			       : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(timeout_ns, GPR_TIMESPAN));
+			       : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+					      gpr_time_from_nanos(timeout_ns, GPR_TIMESPAN));
 }
 
 static void wait_for(struct rpc_stream *s, void *tag)
@@ -101,8 +106,8 @@ static void start(struct rpc_stream *s, const grpc_op *ops, size_t count, void *
 	CHECK(grpc_call_start_batch(s->call, ops, count, tag, NULL) == GRPC_CALL_OK);
 }
 
-static int open_call(struct rpc_client *c, const char *path, const ProtobufCMessage *request, int64_t timeout_ns,
-		     struct rpc_stream **ret)
+static int open_call(struct rpc_client *c, const char *path, const ProtobufCMessage *request,
+		     int64_t timeout_ns, struct rpc_stream **ret)
 {
 	struct rpc_stream *s = mem_calloc(1, sizeof *s);
 
@@ -112,7 +117,8 @@ static int open_call(struct rpc_client *c, const char *path, const ProtobufCMess
 	s->words = grpc_empty_slice();
 	s->queue = grpc_completion_queue_create_for_pluck(NULL);
 	s->call = grpc_channel_create_call(c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue,
-					   grpc_slice_from_copied_string(path), NULL, deadline_in(timeout_ns), NULL);
+					   grpc_slice_from_copied_string(path), NULL, deadline_in(timeout_ns),
+					   NULL);
 	grpc_metadata_array_init(&s->headers);
 	grpc_metadata_array_init(&s->trailers);
 	s->out = wire_encode(request);
@@ -125,7 +131,9 @@ static void fill_ops(struct rpc_stream *s, bool wait, grpc_op ops[6])
 {
 	memset(ops, 0, 6 * sizeof *ops);
 	ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-	ops[0].flags = wait ? GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET : 0;
+	ops[0].flags = wait ? GRPC_INITIAL_METADATA_WAIT_FOR_READY |
+				       GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET
+			    : 0;
 	ops[1].op = GRPC_OP_SEND_MESSAGE;
 	ops[1].data.send_message.send_message = s->out;
 	ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
@@ -148,12 +156,13 @@ static int status_code(const struct rpc_stream *s, struct err *err)
 		return err_set(err, -ERR_UNREACHABLE, "nobody answers at %s", s->client->address);
 	if (s->status == GRPC_STATUS_DEADLINE_EXCEEDED)
 		return err_set(err, -ETIMEDOUT, "no answer from %s in time", s->client->address);
-	return err_set(err, code, "%.*s", (int)GRPC_SLICE_LENGTH(s->words), (const char *)GRPC_SLICE_START_PTR(s->words));
+	return err_set(err, code, "%.*s", (int)GRPC_SLICE_LENGTH(s->words),
+		       (const char *)GRPC_SLICE_START_PTR(s->words));
 }
 
 int rpc_unary(struct rpc_client *c, const char *path, const ProtobufCMessage *request,
-	      const ProtobufCMessageDescriptor *reply_type, int64_t timeout_ns, bool wait, ProtobufCMessage **ret,
-	      struct err *err)
+	      const ProtobufCMessageDescriptor *reply_type, int64_t timeout_ns, bool wait,
+	      ProtobufCMessage **ret, struct err *err)
 {
 	CLEANUP(rpc_stream_free) struct rpc_stream *s = NULL;
 	grpc_op ops[6];
@@ -173,8 +182,8 @@ int rpc_unary(struct rpc_client *c, const char *path, const ProtobufCMessage *re
 }
 
 int rpc_stream_open(struct rpc_client *c, const char *path, const ProtobufCMessage *request,
-		    const ProtobufCMessageDescriptor *reply_type, int64_t timeout_ns, bool wait, struct rpc_stream **ret,
-		    struct err *err)
+		    const ProtobufCMessageDescriptor *reply_type, int64_t timeout_ns, bool wait,
+		    struct rpc_stream **ret, struct err *err)
 {
 	struct rpc_stream *s;
 	grpc_op ops[6];

@@ -108,8 +108,11 @@ static const struct rpc_method methods[] = {
 static int start_service(struct service *s, const char *address)
 {
 	const char *addresses[] = {address, NULL};
-	struct rpc_server_config c = {
-		.methods = methods, .method_count = LENGTH(methods), .ctx = s, .addresses = addresses, .threads = 2};
+	struct rpc_server_config c = {.methods = methods,
+				      .method_count = LENGTH(methods),
+				      .ctx = s,
+				      .addresses = addresses,
+				      .threads = 2};
 
 	return rpc_server_new(&c, &s->server, NULL);
 }
@@ -149,7 +152,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-static int stat_path(struct rpc_client *c, const char *path, int64_t timeout, Larder__V1__Entry **ret, struct err *err)
+static int stat_path(struct rpc_client *c, const char *path, int64_t timeout, Larder__V1__Entry **ret,
+		     struct err *err)
 {
 	Larder__V1__PathRequest q = LARDER__V1__PATH_REQUEST__INIT;
 
@@ -186,8 +190,8 @@ static void an_unknown_method_is_enosys(void **state)
 	Larder__V1__Empty q = LARDER__V1__EMPTY__INIT;
 	ProtobufCMessage *reply;
 
-	assert_int_equal(rpc_unary(s->client, "/larder.v1.Node/None", &q.base, &larder__v1__empty__descriptor, 10 * SECOND,
-				   true, &reply, NULL),
+	assert_int_equal(rpc_unary(s->client, "/larder.v1.Node/None", &q.base, &larder__v1__empty__descriptor,
+				   10 * SECOND, true, &reply, NULL),
 			 -ENOSYS);
 }
 
@@ -198,10 +202,10 @@ static void a_request_that_does_not_parse_is_einval(void **state)
 	Larder__V1__DataChunk q = LARDER__V1__DATA_CHUNK__INIT;
 	ProtobufCMessage *reply;
 
-	q.data.data = (uint8_t *)(uintptr_t)"\xff\xff\xff";
+	q.data.data = (uint8_t *)(uintptr_t) "\xff\xff\xff";
 	q.data.len = 3;
-	assert_int_equal(rpc_unary(s->client, "/larder.v1.Node/Stat", &q.base, &larder__v1__entry__descriptor, 10 * SECOND,
-				   true, &reply, NULL),
+	assert_int_equal(rpc_unary(s->client, "/larder.v1.Node/Stat", &q.base, &larder__v1__entry__descriptor,
+				   10 * SECOND, true, &reply, NULL),
 			 -EINVAL);
 }
 
@@ -231,8 +235,8 @@ static void nobody_at_the_address_is_unreachable_at_once(void **state)
 	snprintf(address, sizeof address, "unix:%s/none.sock", s->dir);
 	snprintf(want, sizeof want, "nobody answers at %s", address);
 	assert_int_equal(rpc_client_new(address, &c, NULL), 0);
-	assert_int_equal(rpc_unary(c, "/larder.v1.Node/Stat", &q.base, &larder__v1__entry__descriptor, 20 * SECOND, false,
-				   &reply, &err),
+	assert_int_equal(rpc_unary(c, "/larder.v1.Node/Stat", &q.base, &larder__v1__entry__descriptor,
+				   20 * SECOND, false, &reply, &err),
 			 -ERR_UNREACHABLE);
 	assert_string_equal(err.text, want);
 	rpc_client_free(c);
@@ -243,8 +247,8 @@ static int open_cat(struct service *s, uint64_t count, struct rpc_stream **ret)
 	Larder__V1__CatRequest q = LARDER__V1__CAT_REQUEST__INIT;
 
 	q.length = count;
-	return rpc_stream_open(s->client, "/larder.v1.Node/Cat", &q.base, &larder__v1__data_chunk__descriptor, 60 * SECOND,
-			       true, ret, NULL);
+	return rpc_stream_open(s->client, "/larder.v1.Node/Cat", &q.base, &larder__v1__data_chunk__descriptor,
+			       60 * SECOND, true, ret, NULL);
 }
 
 static void a_stream_brings_every_message_in_order(void **state)
@@ -297,7 +301,8 @@ static void a_second_server_on_a_socket_is_refused(void **state)
 
 	assert_int_equal(rpc_server_new(&c, &second, &err), -EADDRINUSE);
 	assert_non_null(strstr(err.text, "is served by another process"));
-	assert_int_equal(stat_path(s->client, "x", 10 * SECOND, &e, NULL), 0); /* the first one was not silenced */
+	assert_int_equal(stat_path(s->client, "x", 10 * SECOND, &e, NULL),
+			 0); /* the first one was not silenced */
 	larder__v1__entry__free_unpacked(e, NULL);
 }
 
@@ -306,12 +311,14 @@ static void a_taken_port_is_refused(void **state)
 	struct service *s = *state;
 	char address[32];
 	const char *addresses[] = {address, NULL};
-	struct rpc_server_config c = {.methods = methods, .method_count = 2, .ctx = s, .addresses = addresses};
+	struct rpc_server_config c = {
+		.methods = methods, .method_count = 2, .ctx = s, .addresses = addresses};
 	struct rpc_server *first = NULL, *second;
 	struct rpc_client *client;
 	Larder__V1__Entry *e;
 
-	for (int port = 20000 + getpid() % 10000; !first; port++) { /* somebody else's ports are stepped over */
+	for (int port = 20000 + getpid() % 10000; !first;
+	     port++) { /* somebody else's ports are stepped over */
 		snprintf(address, sizeof address, "127.0.0.1:%d", port);
 		(void)!rpc_server_new(&c, &first, NULL);
 	}

@@ -22,8 +22,8 @@
 #include "common/rpc/wire.h"
 
 #define ARMED_PER_THREAD 8
-#define THREADS_MAX	 8
-#define ADDRESSES_MAX	 16
+#define THREADS_MAX      8
+#define ADDRESSES_MAX    16
 
 enum step { STEP_NEW, STEP_CLOSED, STEP_REQUEST, STEP_SENT, STEP_ENDED, STEPS };
 
@@ -130,7 +130,8 @@ static void arm(struct rpc_server *s)
 }
 
 /* Ends the call. @reply NULL: status alone. The lock is held. */
-static void end(struct rpc_call *c, const ProtobufCMessage *reply, int status, const char *words, bool headers)
+static void end(struct rpc_call *c, const ProtobufCMessage *reply, int status, const char *words,
+		bool headers)
 {
 	grpc_op ops[3];
 	size_t n = 0;
@@ -327,7 +328,8 @@ static int listen_at(struct rpc_server *s, size_t i, struct err *err)
 	(void)umask(old);
 	grpc_server_credentials_release(insecure);
 	if (port <= 0)
-		return err_set(err, -EADDRINUSE, "cannot listen on %s: it is taken, or not an address of this machine",
+		return err_set(err, -EADDRINUSE,
+			       "cannot listen on %s: it is taken, or not an address of this machine",
 			       address);
 	return 0;
 }
@@ -350,7 +352,9 @@ static int listen_all(struct rpc_server *s, struct err *err)
 static grpc_server *make_server(void)
 {
 	grpc_arg args[] = {
-		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT, .value.integer = 0},
+		{.type = GRPC_ARG_INTEGER,
+		 .key = (char *)(uintptr_t)GRPC_ARG_ALLOW_REUSEPORT,
+		 .value.integer = 0},
 		{.type = GRPC_ARG_INTEGER,
 		 .key = (char *)(uintptr_t)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
 		 .value.integer = RPC_MESSAGE_MAX},
@@ -408,7 +412,8 @@ int rpc_server_new(const struct rpc_server_config *config, struct rpc_server **r
  * done: that is when no call lives. */
 static void shut_down(struct rpc_server *s, int64_t grace_ns)
 {
-	gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(grace_ns, GPR_TIMESPAN));
+	gpr_timespec until =
+		gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(grace_ns, GPR_TIMESPAN));
 
 	grpc_server_shutdown_and_notify(s->server, s->stop, s);
 	if (grpc_completion_queue_pluck(s->stop, s, until, NULL).type != GRPC_OP_COMPLETE) {
@@ -437,7 +442,8 @@ struct rpc_server *rpc_server_free(struct rpc_server *s, int64_t grace_ns)
 	grpc_completion_queue_destroy(s->stop);
 	grpc_server_destroy(s->server);
 	for (size_t i = 0; i < s->address_count; i++) {
-		(void)fd_close(s->lock_fds[i]); /* the lock file stays: removing it would race with its next owner */
+		(void)fd_close(
+			s->lock_fds[i]); /* the lock file stays: removing it would race with its next owner */
 		(void)mem_free(s->sockets[i]);
 	}
 	(void)pthread_mutex_destroy(&s->lock);

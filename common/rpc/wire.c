@@ -46,7 +46,8 @@ ProtobufCMessage *wire_decode(const ProtobufCMessageDescriptor *type, grpc_byte_
 {
 	grpc_byte_buffer_reader r;
 	struct budget budget = {.left = RPC_UNPACK_MAX};
-	ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
+	ProtobufCAllocator allocator = {
+		.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
 
 	if (!b || !grpc_byte_buffer_reader_init(&r, b))
 		return NULL;
@@ -73,7 +74,8 @@ int wire_code_get(grpc_status_code status, const grpc_metadata_array *trailers)
 		return 0;
 	for (size_t i = 0; i < trailers->count; i++) {
 		grpc_slice v = trailers->metadata[i].value;
-		if (grpc_slice_str_cmp(trailers->metadata[i].key, RPC_CODE_KEY) != 0 || GRPC_SLICE_LENGTH(v) >= sizeof text)
+		if (grpc_slice_str_cmp(trailers->metadata[i].key, RPC_CODE_KEY) != 0 ||
+		    GRPC_SLICE_LENGTH(v) >= sizeof text)
 			continue;
 		memcpy(text, GRPC_SLICE_START_PTR(v), GRPC_SLICE_LENGTH(v));
 		text[GRPC_SLICE_LENGTH(v)] = 0;

@@ -10,9 +10,10 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 
-#define RPC_MESSAGE_MAX (4 << 20)  /* bytes of a message on the wire */
-#define RPC_UNPACK_MAX	(64 << 20) /* bytes of memory one message may unpack into: hostile ones grow a hundredfold */
-#define RPC_CODE_KEY	"larder-code" /* trailing metadata: our own negative code, since gRPC has few */
+#define RPC_MESSAGE_MAX (4 << 20) /* bytes of a message on the wire */
+#define RPC_UNPACK_MAX \
+	(64 << 20) /* bytes of memory one message may unpack into: hostile ones grow a hundredfold */
+#define RPC_CODE_KEY "larder-code" /* trailing metadata: our own negative code, since gRPC has few */
 
 /* A new buffer with the packed message, owned by the caller (also after SEND_MESSAGE); NULL when out of memory. */
 MUST_CHECK grpc_byte_buffer *wire_encode(const ProtobufCMessage *m);

@@ -59,11 +59,15 @@ static int add_tier(struct mounter *m, const char *path, bool dram)
 /* 0 go on, 1 done (help), -EINVAL. */
 static int parse(struct mounter *m, int argc, char **argv, bool *json)
 {
-	static const struct option options[] = {
-		{"client", required_argument, NULL, 'c'}, {"mount-root", required_argument, NULL, 'm'},
-		{"tier", required_argument, NULL, 't'},	  {"dram", required_argument, NULL, 'd'},
-		{"file-root", required_argument, NULL, 'f'}, {"log-format", required_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'v'}, {0}};
+	static const struct option options[] = {{"client", required_argument, NULL, 'c'},
+						{"mount-root", required_argument, NULL, 'm'},
+						{"tier", required_argument, NULL, 't'},
+						{"dram", required_argument, NULL, 'd'},
+						{"file-root", required_argument, NULL, 'f'},
+						{"log-format", required_argument, NULL, 'l'},
+						{"help", no_argument, NULL, 'h'},
+						{"version", no_argument, NULL, 'v'},
+						{0}};
 	int r = 0;
 
 	for (int c; !r && (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -84,8 +88,10 @@ static int parse(struct mounter *m, int argc, char **argv, bool *json)
 		else
 			return -EINVAL;
 		if (r == -EINVAL)
-			(void)fprintf(stderr, "larder-mounter: \"%s\" is not a good value here; paths are absolute and clean\n",
-				      optarg);
+			(void)fprintf(
+				stderr,
+				"larder-mounter: \"%s\" is not a good value here; paths are absolute and clean\n",
+				optarg);
 	}
 	return r;
 }

@@ -36,7 +36,8 @@ static int open_beneath(int dir, const char *rest)
 int open_below(const char *const *roots, size_t count, const char *path, const char *what, struct exchange *x)
 {
 	if (!path_is_clean(path, MOUNTER_PATH_MAX))
-		return exchange_fail(x, -EINVAL, "the path of a %s must be absolute and without . or ..", what);
+		return exchange_fail(x, -EINVAL, "the path of a %s must be absolute and without . or ..",
+				     what);
 	for (size_t i = 0; i < count; i++) {
 		const char *rest = path_below(roots[i], path);
 		if (!rest)
@@ -45,7 +46,8 @@ int open_below(const char *const *roots, size_t count, const char *path, const c
 		int fd = root < 0 ? -errno : open_beneath(root, rest);
 		return fd < 0 ? exchange_fail(x, fd, "%s %.160s: %s", what, path, strerrordesc_np(-fd)) : fd;
 	}
-	return exchange_fail(x, -EXDEV, "%s %.160s lies below none of the folders allowed at start", what, path);
+	return exchange_fail(x, -EXDEV, "%s %.160s lies below none of the folders allowed at start", what,
+			     path);
 }
 
 /* Whether a mount sits on the directory. DONT_SYNC: never asks a FUSE server that may be hung. */
@@ -73,10 +75,11 @@ static int configure(int fs, int dev_fd, uint64_t max_read, bool rw)
 	(void)snprintf(read_text, sizeof read_text, "%llu", (unsigned long long)max_read);
 	const struct {
 		const char *key, *value;
-	} options[] = {{"source", "larder"},	     {"subtype", "larder"}, {"fd", fd_text},
-		       {"rootmode", "40000"},	     {"user_id", "0"},	    {"group_id", "0"},
-		       {"allow_other", NULL},	     {"default_permissions", NULL}, {"max_read", read_text},
-		       {rw ? "rw" : "ro", NULL}};
+	} options[] = {{"source", "larder"},    {"subtype", "larder"},
+		       {"fd", fd_text},         {"rootmode", "40000"},
+		       {"user_id", "0"},        {"group_id", "0"},
+		       {"allow_other", NULL},   {"default_permissions", NULL},
+		       {"max_read", read_text}, {rw ? "rw" : "ro", NULL}};
 	for (size_t i = 0; i < LENGTH(options); i++) {
 		int r = set_option(fs, options[i].key, options[i].value);
 		if (r)
@@ -93,7 +96,8 @@ void raise_readahead(uint32_t minor, uint64_t kib)
 	CLEANUP(fd_close) int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int n = snprintf(text, sizeof text, "%llu", (unsigned long long)kib);
 	if (fd >= 0 && n > 0)
-		(void)!write(fd, text, (size_t)n); /* slower reads, not wrong ones: sysfs may be read-only here */
+		(void)!write(fd, text,
+			     (size_t)n); /* slower reads, not wrong ones: sysfs may be read-only here */
 }
 
 static int make_mount(struct exchange *x, int dev_fd)
@@ -125,7 +129,8 @@ static int attach(struct exchange *x, int mount_fd, int target, uint32_t *ret_mi
 		return exchange_fail(x, -errno, "statx of the new mount: %s", strerrordesc_np(errno));
 	*ret_minor = sx.stx_dev_minor;
 	if (move_mount(mount_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return exchange_fail(x, -errno, "mounting on %.160s: %s", x->request->path, strerrordesc_np(errno));
+		return exchange_fail(x, -errno, "mounting on %.160s: %s", x->request->path,
+				     strerrordesc_np(errno));
 	return 0;
 }
 
@@ -151,10 +156,12 @@ int mount_session(struct mounter *m, struct exchange *x)
 	if (session_id_taken(m, q->session))
 		return exchange_fail(x, -EEXIST, "that session exists already");
 	if (q->arg < 4096 || q->arg > (1u << 20) || q->arg2 > (64u << 10))
-		return exchange_fail(x, -EINVAL, "max_read must be 4 KiB to 1 MiB, read-ahead at most 64 MiB");
+		return exchange_fail(x, -EINVAL,
+				     "max_read must be 4 KiB to 1 MiB, read-ahead at most 64 MiB");
 	struct session *s = session_free_slot(m);
 	if (!s)
-		return exchange_fail(x, -ENFILE, "%d mounts are the limit of one mounter", MOUNTER_SESSIONS_MAX);
+		return exchange_fail(x, -ENFILE, "%d mounts are the limit of one mounter",
+				     MOUNTER_SESSIONS_MAX);
 	CLEANUP(fd_close) int target = open_target(m, x);
 	if (target < 0)
 		return target;
@@ -168,7 +175,10 @@ int mount_session(struct mounter *m, struct exchange *x)
 	int r = attach(x, mount_fd, target, &minor);
 	if (r)
 		return r;
-	*s = (struct session){.used = true, .client = x->client, .memory_fd = -1, .minor = minor,
+	*s = (struct session){.used = true,
+			      .client = x->client,
+			      .memory_fd = -1,
+			      .minor = minor,
 			      .read_ahead_kib = q->arg2};
 	memcpy(s->id, q->session, sizeof s->id);
 	memcpy(s->path, q->path, sizeof s->path);
@@ -189,7 +199,8 @@ static int step_to_parent(const struct mounter *m, const char *path, char *paren
 	CLEANUP(fd_close) int fd = -1;
 	for (size_t i = 0; i < m->mount_root_count && fd < 0; i++) {
 		const char *rest = path_below(m->mount_roots[i], parent);
-		CLEANUP(fd_close) int root = rest ? open(m->mount_roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+		CLEANUP(fd_close)
+		int root = rest ? open(m->mount_roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 		if (root >= 0)
 			fd = open_beneath(root, rest);
 		else if (strcmp(m->mount_roots[i], path) == 0) /* the root itself is the target */
@@ -206,7 +217,8 @@ static bool is_own_mount(const struct session *s, const char *name)
 	struct statx sx;
 
 	return statx(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) == 0 &&
-	       (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT) && sx.stx_dev_major == 0 && sx.stx_dev_minor == s->minor;
+	       (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT) && sx.stx_dev_major == 0 &&
+	       sx.stx_dev_minor == s->minor;
 }
 
 int unmount_session(struct mounter *m, struct exchange *x, bool abort_first)

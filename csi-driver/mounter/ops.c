@@ -7,7 +7,7 @@
 #include "common/fuse_kernel.h"
 #include "csi-driver/mounter/state.h"
 
-#define FLAGS_ALL   ((uint32_t)MOUNTER_RW | MOUNTER_NOEXEC | MOUNTER_LAZY | MOUNTER_TIER_DRAM)
+#define FLAGS_ALL    ((uint32_t)MOUNTER_RW | MOUNTER_NOEXEC | MOUNTER_LAZY | MOUNTER_TIER_DRAM)
 #define BACKINGS_MAX 400000u /* ids of one session */
 
 static bool is_zero(const uint8_t *id)
@@ -36,7 +36,8 @@ static int backing_open(struct mounter *m, struct exchange *x)
 	if (!s)
 		return exchange_fail(x, -EACCES, "no such session of this client");
 	if (x->fd_count != 1)
-		return exchange_fail(x, -EINVAL, "one descriptor is registered at a time, %zu came", x->fd_count);
+		return exchange_fail(x, -EINVAL, "one descriptor is registered at a time, %zu came",
+				     x->fd_count);
 	if (s->backings >= BACKINGS_MAX)
 		return exchange_fail(x, -ENFILE, "%u files are passed through already", s->backings);
 	int r = gather_facts(m, x->client, x->fds[0], devs, &facts);
@@ -74,7 +75,8 @@ static int keep(struct mounter *m, struct exchange *x)
 	struct stat st;
 
 	if (x->fd_count != 1)
-		return exchange_fail(x, -EINVAL, "one descriptor is kept for a session, %zu came", x->fd_count);
+		return exchange_fail(x, -EINVAL, "one descriptor is kept for a session, %zu came",
+				     x->fd_count);
 	if (fstat(x->fds[0], &st) < 0 || !S_ISREG(st.st_mode) || fcntl(x->fds[0], F_GET_SEALS) < 0)
 		return exchange_fail(x, -EACCES, "only shared memory (memfd) is kept");
 	if (!is_zero(x->request->session)) {
@@ -87,7 +89,9 @@ static int keep(struct mounter *m, struct exchange *x)
 	if (copy < 0)
 		return exchange_fail(x, -errno, "keeping a descriptor: %s", strerrordesc_np(errno));
 	if (s && s->memory_fd < 0)
-		raise_readahead(s->minor, s->read_ahead_kib); /* the session's maker answers INIT before it has memory to keep */
+		raise_readahead(
+			s->minor,
+			s->read_ahead_kib); /* the session's maker answers INIT before it has memory to keep */
 	(void)fd_close(*place);
 	*place = copy;
 	return 0;
@@ -157,7 +161,8 @@ void exchange_run(struct mounter *m, struct exchange *x)
 	x->reply.version = MOUNTER_VERSION;
 	x->reply.sequence = q->sequence;
 	if (q->version != MOUNTER_VERSION)
-		(void)exchange_fail(x, -EPROTO, "version %d is spoken here, not %u", MOUNTER_VERSION, q->version);
+		(void)exchange_fail(x, -EPROTO, "version %d is spoken here, not %u", MOUNTER_VERSION,
+				    q->version);
 	else if (q->flags & ~FLAGS_ALL)
 		(void)exchange_fail(x, -EINVAL, "unknown flags %#x", q->flags & ~FLAGS_ALL);
 	else if (!memchr(q->path, 0, sizeof q->path) || !memchr(q->path2, 0, sizeof q->path2))

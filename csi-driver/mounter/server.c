@@ -35,8 +35,8 @@ static int listen_at(struct client *c)
 	if (fd < 0)
 		return -errno;
 	(void)unlink(c->socket); /* a former mounter's; its directory is this client's alone */
-	if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chown(c->socket, c->uid, c->gid) < 0 ||
-	    listen(fd, 16) < 0)
+	if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+	    chown(c->socket, c->uid, c->gid) < 0 || listen(fd, 16) < 0)
 		return -errno;
 	c->listener = fd_take(&fd);
 	return 0;
@@ -48,18 +48,22 @@ static bool is_expected_peer(int fd, const struct client *c)
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == c->uid || cred.uid == 0);
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+	       (cred.uid == c->uid || cred.uid == 0);
 }
 
 static void accept_peer(struct server *s, size_t client)
 {
-	CLEANUP(fd_close) int fd = accept4(s->m->clients[client].listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	CLEANUP(fd_close)
+	int fd = accept4(s->m->clients[client].listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;
 	if (s->peer_count == MOUNTER_PEERS_MAX || !is_expected_peer(fd, &s->m->clients[client])) {
 		log_write(LOG_WARN, "connection refused", LOG_STR("socket", s->m->clients[client].socket),
-			  LOG_STR("why", s->peer_count == MOUNTER_PEERS_MAX ? "too many connections" : "wrong uid"), NULL);
+			  LOG_STR("why",
+				  s->peer_count == MOUNTER_PEERS_MAX ? "too many connections" : "wrong uid"),
+			  NULL);
 		return;
 	}
 	s->peers[s->peer_count++] = (struct peer){.fd = fd_take(&fd), .client = client};
@@ -74,12 +78,14 @@ static void close_all(const int *fds, size_t count)
 static void log_refusal(const struct exchange *x)
 {
 	if (x->reply.status)
-		log_write(LOG_WARN, "request refused", LOG_INT("client", x->client), LOG_INT("op", x->request->op),
-			  LOG_INT("status", x->reply.status), LOG_STR("why", x->reply.text), NULL);
+		log_write(LOG_WARN, "request refused", LOG_INT("client", x->client),
+			  LOG_INT("op", x->request->op), LOG_INT("status", x->reply.status),
+			  LOG_STR("why", x->reply.text), NULL);
 }
 
 /* One request of one peer; false: the peer is gone or broke the protocol. */
-static bool serve_peer(struct server *s, const struct peer *p, struct mounter_request *request, struct exchange *x)
+static bool serve_peer(struct server *s, const struct peer *p, struct mounter_request *request,
+		       struct exchange *x)
 {
 	int fds[FD_PASS_MAX];
 	size_t count;

@@ -21,11 +21,11 @@
 #include "common/base/fd.h"
 #include "csi-driver/mounter.h"
 
-#define MOUNTER_CLIENTS_MAX 4	/* socket directories */
-#define MOUNTER_PEERS_MAX   64	/* connections */
+#define MOUNTER_CLIENTS_MAX 4  /* socket directories */
+#define MOUNTER_PEERS_MAX   64 /* connections */
 #define MOUNTER_TIERS_MAX   16
 #define MOUNTER_ROOTS_MAX   16
-#define MOUNTER_TEXT	    256 /* bytes of a reply's sentence */
+#define MOUNTER_TEXT        256 /* bytes of a reply's sentence */
 
 /* A program that may ask: whoever reaches its socket and has its uid. */
 struct client {
@@ -47,11 +47,11 @@ struct tier {
 struct session {
 	bool used;
 	uint8_t id[MOUNTER_SESSION_BYTES];
-	size_t client; /* index of the owner */
+	size_t client;         /* index of the owner */
 	int dev_fd, memory_fd; /* memory_fd -1: nothing kept yet */
 	uint32_t minor;
 	uint64_t read_ahead_kib; /* set when INIT was answered: see raise_readahead() */
-	uint32_t backings; /* ids given out and not closed */
+	uint32_t backings;       /* ids given out and not closed */
 	char path[MOUNTER_PATH_MAX];
 };
 
@@ -86,8 +86,8 @@ int exchange_fail(struct exchange *x, int status, const char *fmt, ...) PRINTF(3
 
 /* What is known of a descriptor that a client wants to have passed through. */
 struct backing_facts {
-	int fl_flags;	   /* F_GETFL */
-	struct stat st;	   /* fstat */
+	int fl_flags;   /* F_GETFL */
+	struct stat st; /* fstat */
 	uid_t client_uid;
 	const dev_t *tier_devs; /* devices of the tiers this client has opened */
 	size_t tier_dev_count;
@@ -109,9 +109,10 @@ bool path_is_clean(const char *path, size_t size);
 struct session *session_find(struct mounter *m, size_t client, const uint8_t *id);
 bool session_id_taken(const struct mounter *m, const uint8_t *id);
 struct session *session_free_slot(struct mounter *m); /* NULL: table full */
-void session_release(struct session *s);	      /* closes its descriptors */
-size_t session_list(const struct mounter *m, size_t client, size_t first,
-		    uint8_t ids[MOUNTER_LIST_MAX][MOUNTER_SESSION_BYTES]); /* returns how many there are in all */
+void session_release(struct session *s);              /* closes its descriptors */
+size_t session_list(
+	const struct mounter *m, size_t client, size_t first,
+	uint8_t ids[MOUNTER_LIST_MAX][MOUNTER_SESSION_BYTES]); /* returns how many there are in all */
 
 /* ---- operations: 0 or a negative errno, with the reply filled ---- */
 int mount_session(struct mounter *m, struct exchange *x);
@@ -125,7 +126,8 @@ int open_file_root(struct mounter *m, struct exchange *x);
 
 /* Opens the directory @path, which must lie below one of @roots, following no link: an O_PATH descriptor the caller owns,
  * or -errno with the reply's sentence set. @what names the kind of root in it. */
-int open_below(const char *const *roots, size_t count, const char *path, const char *what, struct exchange *x);
+int open_below(const char *const *roots, size_t count, const char *path, const char *what,
+	       struct exchange *x);
 
 /* Answers one request. Never fails: a refusal is a reply. */
 void exchange_run(struct mounter *m, struct exchange *x);

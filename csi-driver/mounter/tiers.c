@@ -36,7 +36,8 @@ static int mount_dram(const struct tier *t, uint64_t bytes, struct exchange *x)
 	(void)snprintf(parent, sizeof parent, "%s/..", t->path);
 	there = there && stat(t->path, &st) == 0 && stat(parent, &up) == 0 && st.st_dev != up.st_dev;
 	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (there ? MS_REMOUNT : 0UL);
-	(void)snprintf(options, sizeof options, "size=%llu,mode=0711,huge=within_size", (unsigned long long)bytes);
+	(void)snprintf(options, sizeof options, "size=%llu,mode=0711,huge=within_size",
+		       (unsigned long long)bytes);
 	if (mount("larder-dram", t->path, "tmpfs", flags, options) == 0)
 		return 0;
 	(void)snprintf(options, sizeof options, "size=%llu,mode=0711", (unsigned long long)bytes);
@@ -58,11 +59,14 @@ static int own_folder(const char *path, const struct client *c, struct exchange 
 	if (fd < 0)
 		return exchange_fail(x, -errno, "opening %.160s/larder: %s", path, strerrordesc_np(errno));
 	if (made && fchown(fd, c->uid, c->gid) < 0)
-		return exchange_fail(x, -errno, "giving %.160s/larder to uid %u: %s", path, c->uid, strerrordesc_np(errno));
+		return exchange_fail(x, -errno, "giving %.160s/larder to uid %u: %s", path, c->uid,
+				     strerrordesc_np(errno));
 	struct stat st;
 	if (fstat(fd, &st) < 0 || st.st_uid != c->uid)
-		return exchange_fail(x, -EACCES, "%.160s/larder belongs to uid %u, not %u; remove it or name another folder",
-				     path, st.st_uid, c->uid);
+		return exchange_fail(
+			x, -EACCES,
+			"%.160s/larder belongs to uid %u, not %u; remove it or name another folder", path,
+			st.st_uid, c->uid);
 	return fd_take(&fd);
 }
 
