@@ -21,3 +21,8 @@ check: build $(TESTS) $(FUZZ_REPLAYS)
 
 clean:
 	rm -rf $(B)
+
+# SUITES and BARE_COMMANDS narrow it; git and make are all the trees get before `make run`.
+SUITES ?= bookworm trixie
+bare:
+	@sh mk/bare.sh $(SUITES)
