@@ -14,6 +14,7 @@ die() {
 
 # The mirror this machine uses for Debian itself, whatever file its sources stand in.
 mirror() {
+	# shellcheck disable=SC2016 # a format of apt's
 	uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
 	echo "${uri:-http://deb.debian.org/debian}"
 }
@@ -51,6 +52,7 @@ inside() { # TREE
 		export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 HOME=/root
 		apt-get update -qq
 		apt-get install -y -qq --no-install-recommends git make ca-certificates >/dev/null 2>&1
+		git config --global init.defaultBranch main
 		git config --global --add safe.directory '*'
 		rmdir /src && git clone -q /larder.git /src && cd /src
 		printf '%s\n' "$BARE_COMMANDS" | while read -r command; do

@@ -19,6 +19,9 @@ build: $(PROGRAMS) $(BENCH_PROGRAMS)
 check: build $(TESTS) $(FUZZ_REPLAYS)
 	@sh mk/run-tests.sh $(B) $(TESTS) -- $(FUZZ_REPLAYS)
 
+tidy: $(PB_HEADERS)
+	@python3 mk/tidy.py --build $(B)
+
 clean:
 	rm -rf $(B)
 
