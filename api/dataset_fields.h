@@ -4,9 +4,10 @@
  *
  * X(id, path, type, fallback, min, max, words, state, sentence)
  *
- * path: "[]" stands for each item of a list. type: enum field_type in common/dataset/fields.h. fallback: as one would write it;
- * NULL: none. min, max: of numbers as they are kept (nanoseconds, bytes). words: the values of an ENUM; for a REFUSED field, what
- * this version has in its place. state: ACTED; ACCEPTED (checked, listed as not acted on yet); REFUSED (not in this version).
+ * path: "[]" stands for each item of a list. type: enum field_type in common/dataset/fields.h. fallback: as one would write
+ * it; NULL: none. min, max: of numbers as they are kept (nanoseconds, bytes). words: the values of an ENUM; for a REFUSED
+ * field, what this version has in its place. state: ACTED; ACCEPTED (checked, listed as not acted on yet); REFUSED (not in
+ * this version).
  */
 #ifndef API_DATASET_FIELDS_H
 #define API_DATASET_FIELDS_H
@@ -18,7 +19,6 @@
 #define FIELD_H  (3600 * FIELD_S)
 #define FIELD_PI (1LL << 50)
 
-/* clang-format off: one row a field */
 #define DATASET_FIELDS(X)                                                                                    \
 	X(API_VERSION, "apiVersion", TEXT, NULL, 0, 0, NULL, ACTED, "larder.dev/v1alpha1.")                  \
 	X(KIND, "kind", TEXT, NULL, 0, 0, NULL, ACTED, "Dataset.")                                           \
@@ -84,11 +84,11 @@
 	X(PLACEMENT, "spec.cache.placement", ENUM, NULL, 0, 2, "Auto|Local|Replicate", ACCEPTED,             \
 	  "Which nodes hold copies.")                                                                        \
 	X(REPLICAS, "spec.cache.replicas", NUMBER, NULL, 1, 64, NULL, ACCEPTED, "Copies in the cluster.")    \
-	X(PIN, "spec.cache.pin", BOOL, "false", 0, 1, NULL, ACTED, "Never evicted to make room.")            \
+	X(PIN, "spec.cache.pin", BOOL, "false", 0, 1, NULL, ACCEPTED, "Never evicted to make room.")         \
 	X(TTL, "spec.cache.ttl", DURATION, NULL, FIELD_S, 87600 * FIELD_H, NULL, ACCEPTED,                   \
 	  "Evicted when unused so long.")                                                                    \
 	X(PRELOAD, "spec.preload", MAP, NULL, 0, 0, NULL, ACTED, "Loads data before it is read.")            \
-	X(PRELOAD_PATHS, "spec.preload.paths", TEXTS, NULL, 0, 256, NULL, ACTED,                             \
+	X(PRELOAD_PATHS, "spec.preload.paths", TEXTS, NULL, 0, 256, NULL, ACCEPTED,                          \
 	  "Globs of paths to load; none: all.")                                                              \
 	X(PRELOAD_BANDWIDTH, "spec.preload.bandwidth", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACCEPTED,   \
 	  "Most bytes a second.")                                                                            \
@@ -103,6 +103,5 @@
 	  "What mounts are made for.")                                                                       \
 	X(OPEN_WAIT, "spec.volume.openWait", DURATION, NULL, 0, FIELD_H, NULL, ACCEPTED,                     \
 	  "How long an open may wait for the rest of the file.")
-/* clang-format on */
 
 #endif

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 
-PKGS = "libcurl libcjson fuse3 liburing openssl yaml-0.1 expat libprotobuf-c libmicrohttpd".split()
+PKGS = "libcurl libcjson fuse3 openssl yaml-0.1 expat libprotobuf-c libmicrohttpd".split()
 CLANG_FORMAT = "14"  # the style's results differ between versions: judged by Debian 12's only
 JOBS = os.cpu_count() or 2
 FINDING = re.compile(r"^((?:[\w.-]+/)*[\w.-]+\.[ch]):(\d+):(?:\d+:)? (?:warning|error|style|performance|portability"
