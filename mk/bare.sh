@@ -23,7 +23,9 @@ mirror() {
 copy_settings() { # TREE
 	apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries)' >"$1/etc/apt/apt.conf.d/90larder" || true
 	cp -L /etc/resolv.conf "$1/etc/resolv.conf"
-	[ ! -f /etc/pip.conf ] || cp -L /etc/pip.conf "$1/etc/pip.conf"
+	for conf in "$HOME/.config/pip/pip.conf" /etc/pip.conf; do
+		[ ! -f "$conf" ] || cp -L "$conf" "$1/etc/pip.conf"
+	done
 	mkdir -p "$1/usr/local/share/ca-certificates"
 	cp -RL /usr/local/share/ca-certificates/. "$1/usr/local/share/ca-certificates/"
 }
@@ -52,6 +54,7 @@ inside() { # TREE
 		export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 HOME=/root
 		apt-get update -qq
 		apt-get install -y -qq --no-install-recommends git make ca-certificates >/dev/null 2>&1
+		update-ca-certificates >/dev/null 2>&1
 		git config --global init.defaultBranch main
 		git config --global --add safe.directory '*'
 		rmdir /src && git clone -q /larder.git /src && cd /src

@@ -63,7 +63,7 @@ $(TESTS): $(B)/%: $(B)/%.o $$(call part_of,$$@) $(B)/common.a
 # Fuzz targets: under libFuzzer by `make fuzz`, and as replay programs over their corpora in the tests.
 FUZZ_SRCS := $(wildcard common/*/*_fuzz.c cache-node/*/*_fuzz.c csi-driver/*/*_fuzz.c)
 FUZZ_REPLAYS := $(FUZZ_SRCS:%.c=$(B)/%)
-$(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(B)/mk/fuzz_main.o $$(call part_of,$$@) $(B)/common.a
+$(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(if $(FUZZER),,$(B)/mk/fuzz_main.o) $$(call part_of,$$@) $(B)/common.a
 	$(call link)
 # The S3 source is tested against our own origin, which the test starts.
 $(B)/common/source/s3_test: | $(B)/bench/larder-origin

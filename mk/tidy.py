@@ -359,7 +359,7 @@ def main():
     parts = [("own", lambda found: check_tree(files, found))]
     parts += [(name, lambda found, run=run: run(files, options.build, found)) for name, run in tidy_tools.PARTS]
     wanted = set(filter(None, options.only.split(",")))
-    count, notes = 0, []
+    count, passed, failed, notes = 0, 0, 0, []
     for name, run in parts:
         if wanted and name not in wanted:
             continue
@@ -367,10 +367,12 @@ def main():
         notes += run(found) or []
         bad = found.report()
         count += bad
+        passed, failed = passed + (not bad), failed + bool(bad)
         print(f"  {'ok' if not bad else 'FAILED':7} tidy {name} ({time.monotonic() - start:.1f} s)", flush=True)
     for note in notes:
         print(f"note: {note}")
-    print(f"tidy: {count} finding{'' if count == 1 else 's'}, {len(notes)} skipped")
+    print(f"tidy: {count} finding{'' if count == 1 else 's'}")
+    print(f"tidy: {passed} passed, {failed} failed, {len(notes)} skipped")
     return 1 if count else 0
 
 

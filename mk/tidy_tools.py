@@ -12,7 +12,8 @@ import shutil
 import subprocess
 
 PKGS = "libcurl libcjson fuse3 openssl yaml-0.1 expat libprotobuf-c libmicrohttpd".split()
-CLANG_FORMAT = "14"  # the style's results differ between versions: judged by Debian 12's only
+# What they find differs between versions, so they are judged where their answers were looked at: on Debian 12.
+JUDGES = {"clang-format": "14.", "clang-tidy": "14.", "cppcheck": "2.10"}
 JOBS = os.cpu_count() or 2
 FINDING = re.compile(r"^((?:[\w.-]+/)*[\w.-]+\.[ch]):(\d+):(?:\d+:)? (?:warning|error|style|performance|portability"
                      r"|information|fatal error): (.*)$", re.M)
@@ -26,6 +27,15 @@ def missing(program, package=None):
     if shutil.which(program):
         return None
     return f"no {program}: not checked; apt-get install {package or program}"
+
+
+def is_judge(program):
+    """Whether this is the version whose findings count; says so if not."""
+    version = " ".join(run([program, "--version"]).stdout.split())
+    if re.search(r"(?:version|Cppcheck) " + re.escape(JUDGES[program]), version):
+        return True
+    print(f"  ({program} {JUDGES[program].rstrip('.')} of Debian 12 is the judge; this one is not: {version[:60]})")
+    return False
 
 
 def c_files(files):
@@ -130,9 +140,7 @@ def check_format(files, _build, found):
     note = missing("clang-format")
     if note:
         return [note]
-    version = run(["clang-format", "--version"]).stdout
-    if not re.search(rf"version {CLANG_FORMAT}\.", version):
-        print(f"  (format is judged by clang-format {CLANG_FORMAT} of Debian 12; this is {version.strip()})")
+    if not is_judge("clang-format"):
         return []
     result = run(["clang-format", "--dry-run", "-Werror"] + c_files(files))
     seen = add_findings(result.stderr, found, "clang-format -i")
@@ -180,6 +188,8 @@ def check_clang_tidy(files, build, found):
     note = missing("clang-tidy")
     if note:
         return [note]
+    if not is_judge("clang-tidy"):
+        return []
     flags = compile_flags(build)
     with open(".clang-tidy", encoding="utf-8") as f:
         checks = f.read()
@@ -200,6 +210,8 @@ def check_cppcheck(files, build, found):
     note = missing("cppcheck")
     if note:
         return [note]
+    if not is_judge("cppcheck"):
+        return []
     cache = os.path.join(build, "tidy", "cppcheck")
     os.makedirs(cache, exist_ok=True)
     result = run(["cppcheck", "--quiet", f"-j{JOBS}", "--std=c11", "--enable=warning,performance,portability",
