@@ -94,7 +94,7 @@ static struct hash256 build_version(struct kernel *k, const char *const *files, 
 		struct manifest_entry e = {.type = MANIFEST_FILE,
 					   .path = files[i],
 					   .path_len = (size_t)(equals - files[i]),
-					   .mtime_ns = atoll(equals + 1) * 1000000000LL};
+					   .mtime_ns = strtoll(equals + 1, NULL, 10) * 1000000000LL};
 		assert_int_equal(manifest_builder_add(b, &e, NULL), 0);
 	}
 	assert_int_equal(manifest_builder_finish(b, &sink, &root, &stats, NULL), 0);
