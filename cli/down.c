@@ -161,7 +161,7 @@ int down_command(const struct command *self, int argc, char **argv)
 	}
 	d.force = o.force;
 	d.root_fd = instance_root_open();
-	int r = run(&d, o.operand, &err);
+	int r = run(&d, o.operand ? o.operand : o.instance, &err);
 	record_done(&d.record);
 	(void)fd_close(d.run_fd);
 	(void)fd_close(d.proc_fd);

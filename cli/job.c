@@ -137,7 +137,7 @@ static size_t make_globs(const struct dataset_ref *ref, char below[PATH_MAX + 8]
 
 static int run(const struct common_options *o, struct dataset_ref *ref, Larder__V1__JobSpec__Kind kind)
 {
-	Larder__V1__JobSpec q = LARDER__V1__JOB_SPEC__INIT;
+	Larder__V1__JobSpec q;
 	struct job_watch w = {.line = progress_line_on(stderr),
 			      .json = o->json,
 			      .loads = kind == LARDER__V1__JOB_SPEC__KIND__LOAD};
@@ -147,6 +147,7 @@ static int run(const struct common_options *o, struct dataset_ref *ref, Larder__
 	struct err err = {0};
 
 	(void)snprintf(id, sizeof id, "cli-%d-%lld", getpid(), (long long)clock_wall_ns());
+	larder__v1__job_spec__init(&q);
 	q.id = id;
 	q.kind = kind;
 	q.namespace_ = ref->namespace_;

@@ -229,10 +229,11 @@ static int cat(struct tree *t, struct err *err)
 {
 	Larder__V1__DatasetName name;
 	Larder__V1__PathRequest path;
-	Larder__V1__CatRequest q = LARDER__V1__CAT_REQUEST__INIT;
+	Larder__V1__CatRequest q;
 	CLEANUP(rpc_stream_free) struct rpc_stream *s = NULL;
 	ProtobufCMessage *m;
 
+	larder__v1__cat_request__init(&q);
 	fill_path(t, &name, &path);
 	q.dataset = &name;
 	q.path = path.path;
