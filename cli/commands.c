@@ -15,6 +15,7 @@ const struct option_spec common_option_specs[] = {
 };
 
 const struct option_spec down_option_specs[] = {
+	{OPTION_INSTANCE, 0, "instance", "NAME", "which one, as the operand says"},
 	{OPTION_FORCE, 0, "force", NULL, "detach mounts although they are in use"},
 	{OPTION_HELP, 'h', "help", NULL, "this text"},
 };

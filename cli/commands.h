@@ -49,7 +49,7 @@ extern const struct option_spec
 	common_option_specs[]; /* instance, output, help; then long, recursive; then force */
 enum { COMMON_BASIC = 3, COMMON_LIST = 5 };
 extern const struct option_spec down_option_specs[];
-enum { DOWN_OPTIONS = 2 };
+enum { DOWN_OPTIONS = 3 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
  * @operands: how many are needed at least and allowed at most, 0 or 1. */

@@ -126,21 +126,9 @@ static int clean_up(const struct down *d, struct err *err)
 	return r ? err_set(err, r, "removing %s: %s", d->run, err_text(r)) : 0;
 }
 
-static int choose(struct down *d, const char *wanted, struct err *err)
-{
-	char left[INSTANCES_MAX][NAME_LABEL_MAX + 1];
-
-	int r = instance_choose(d->root_fd, wanted, d->name, err);
-	if (r || wanted || instance_look(d->root_fd, d->name) != INSTANCE_ABSENT)
-		return r;
-	if (instance_list(d->root_fd, INSTANCE_LEFT, left) == 1)
-		(void)snprintf(d->name, sizeof d->name, "%s", left[0]);
-	return 0;
-}
-
 static int run(struct down *d, const char *wanted, struct err *err)
 {
-	int r = choose(d, wanted, err);
+	int r = instance_choose(d->root_fd, wanted, d->name, err);
 
 	if (r)
 		return r;
@@ -173,7 +161,7 @@ int down_command(const struct command *self, int argc, char **argv)
 	}
 	d.force = o.force;
 	d.root_fd = instance_root_open();
-	int r = run(&d, o.operand, &err);
+	int r = run(&d, o.operand ? o.operand : o.instance, &err);
 	record_done(&d.record);
 	(void)fd_close(d.run_fd);
 	(void)fd_close(d.proc_fd);

@@ -39,11 +39,13 @@ int node_connect(const char *instance, char ret_name[NAME_LABEL_MAX + 1], struct
 int node_status(struct rpc_client *c, const struct dataset_ref *only, int64_t timeout_ns,
 		Larder__V1__StatusReply **ret, struct err *err)
 {
-	Larder__V1__StatusRequest q = LARDER__V1__STATUS_REQUEST__INIT;
-	Larder__V1__DatasetName name = LARDER__V1__DATASET_NAME__INIT;
+	Larder__V1__StatusRequest q;
+	Larder__V1__DatasetName name;
 	struct dataset_ref copy;
 	ProtobufCMessage *reply;
 
+	larder__v1__status_request__init(&q);
+	larder__v1__dataset_name__init(&name);
 	if (only) {
 		copy = *only;
 		name.namespace_ = copy.namespace_;
@@ -59,9 +61,10 @@ int node_status(struct rpc_client *c, const struct dataset_ref *only, int64_t ti
 
 int node_ping(struct rpc_client *c, int64_t timeout_ns, struct err *err)
 {
-	Larder__V1__Empty q = LARDER__V1__EMPTY__INIT;
+	Larder__V1__Empty q;
 	ProtobufCMessage *reply;
 
+	larder__v1__empty__init(&q);
 	int r = rpc_unary(c, "/larder.v1.Node/Incarnation", &q.base,
 			  &larder__v1__incarnation_reply__descriptor, timeout_ns, true, &reply, err);
 	if (!r)
@@ -72,12 +75,14 @@ int node_ping(struct rpc_client *c, int64_t timeout_ns, struct err *err)
 int node_publish(struct rpc_client *c, const char *dataset, const char *target, struct node_published *ret,
 		 struct err *err)
 {
-	Larder__V1__PublishRequest q = LARDER__V1__PUBLISH_REQUEST__INIT;
-	Larder__V1__DatasetName name = LARDER__V1__DATASET_NAME__INIT;
+	Larder__V1__PublishRequest q;
+	Larder__V1__DatasetName name;
 	struct dataset_ref ref;
 	char path[PATH_MAX];
 	ProtobufCMessage *reply;
 
+	larder__v1__publish_request__init(&q);
+	larder__v1__dataset_name__init(&name);
 	int r = dataset_ref_parse_name(dataset, &ref, err);
 	if (r)
 		return r;
@@ -98,10 +103,11 @@ int node_publish(struct rpc_client *c, const char *dataset, const char *target, 
 
 int node_unpublish(struct rpc_client *c, const char *target, bool lazy, struct err *err)
 {
-	Larder__V1__UnpublishRequest q = LARDER__V1__UNPUBLISH_REQUEST__INIT;
+	Larder__V1__UnpublishRequest q;
 	char path[PATH_MAX];
 	ProtobufCMessage *reply;
 
+	larder__v1__unpublish_request__init(&q);
 	(void)snprintf(path, sizeof path, "%s", target);
 	q.target = path;
 	q.lazy = lazy;

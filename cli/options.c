@@ -50,15 +50,23 @@ static int read_long(struct options *o, const char *word, struct err *err)
 
 static int read_short(struct options *o, const char *word, struct err *err)
 {
-	for (size_t i = 0; i < o->spec_count; i++)
-		if (o->specs[i].letter == word[0] && (!word[1] || o->specs[i].value))
+	o->cluster = NULL;
+	for (size_t i = 0; i < o->spec_count; i++) {
+		if (o->specs[i].letter != word[0])
+			continue;
+		if (o->specs[i].value)
 			return take_value(o, &o->specs[i], word[1] ? word + 1 : NULL, err);
-	return err_set(err, -EINVAL, "unknown option \"-%.80s\"", word);
+		o->cluster = word[1] ? word + 1 : NULL;
+		return o->specs[i].id;
+	}
+	return err_set(err, -EINVAL, "unknown option \"-%.1s\"", word);
 }
 
 int options_next(struct options *o, struct err *err)
 {
 	o->value = NULL;
+	if (o->cluster)
+		return read_short(o, o->cluster, err);
 	if (o->at >= o->argc)
 		return OPTIONS_END;
 	const char *word = o->argv[o->at++];

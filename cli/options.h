@@ -1,7 +1,7 @@
 /*
  * options - reads the words of a command line by a table, so that help and refusals come from the same place.
  *
- * --name VALUE, --name=VALUE, -f VALUE, flags; options and operands may be mixed; "--" ends the options.
+ * --name VALUE, --name=VALUE, -f VALUE, flags, -lR for -l -R; options and operands may be mixed; "--" ends the options.
  */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
@@ -27,7 +27,8 @@ struct options {
 	int argc, at;
 	char **argv; /* borrowed; argv[0] is not looked at */
 	int operands_only;
-	const char *value; /* of the option or operand just read; argv's memory */
+	const char *cluster; /* letters left of a word like -lR; NULL: none */
+	const char *value;   /* of the option or operand just read; argv's memory */
 };
 
 struct options options_over(const struct option_spec *specs, size_t count, int argc, char **argv);

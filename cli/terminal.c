@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/utf8.h"
+
 struct progress_line progress_line_on(FILE *out)
 {
 	return (struct progress_line){
@@ -28,24 +30,10 @@ void progress_line_clear(struct progress_line *p)
 	p->open = false;
 }
 
-/* Bytes of the well-formed UTF-8 character at @p, 0 when it is none (RFC 3629; C1 controls count as none). */
-static size_t utf8_length(const uint8_t *p, size_t left)
+/* C0, DEL and C1 controls, the last in their two bytes. */
+static bool is_control(const uint8_t *p)
 {
-	size_t n = p[0] < 0x80                   ? 1
-		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		   : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
-		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-						 : 0;
-
-	if (!n || n > left || (n == 1 && (p[0] < 0x20 || p[0] == 0x7f)))
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xe0 && p[1] < 0xa0) ||
-	    (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-		return 0;
-	return n;
+	return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0);
 }
 
 void term_text(FILE *out, const void *text, size_t len)
@@ -54,7 +42,7 @@ void term_text(FILE *out, const void *text, size_t len)
 
 	for (size_t i = 0; i < len;) {
 		size_t n = utf8_length(p + i, len - i);
-		if (n)
+		if (n && !is_control(p + i))
 			(void)fwrite(p + i, 1, n, out);
 		else
 			(void)fputc('?', out);

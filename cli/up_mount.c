@@ -144,7 +144,8 @@ static int judge(struct up *u, const char *name, const Larder__V1__DatasetStatus
 	if (d && d->version)
 		return 1;
 	if (d && d->phase == LARDER__V1__DATASET_STATUS__PHASE__FAILED)
-		return err_set(err, -EIO, "%s: %s", name, d->message);
+		return strstr(d->message, name) ? err_set(err, -EIO, "%s", d->message) /* it names itself */
+						: err_set(err, -EIO, "%s: %s", name, d->message);
 	(void)snprintf(line, sizeof line, "listing %s: %s objects", name,
 		       human_count(d ? d->sync_objects : 0, count));
 	if (d)
