@@ -67,10 +67,10 @@
 	X(TIERS, "spec.cache.tiers", ENUMS, NULL, 0, 2, "NVMe|DRAM", ACTED, "Tiers by preference; none: any.") \
 	X(PLACEMENT, "spec.cache.placement", ENUM, NULL, 0, 2, "Auto|Local|Replicate", ACCEPTED, "Which nodes hold copies.") \
 	X(REPLICAS, "spec.cache.replicas", NUMBER, NULL, 1, 64, NULL, ACCEPTED, "Copies in the cluster.") \
-	X(PIN, "spec.cache.pin", BOOL, "false", 0, 1, NULL, ACTED, "Never evicted to make room.") \
+	X(PIN, "spec.cache.pin", BOOL, "false", 0, 1, NULL, ACCEPTED, "Never evicted to make room.") \
 	X(TTL, "spec.cache.ttl", DURATION, NULL, FIELD_S, 87600 * FIELD_H, NULL, ACCEPTED, "Evicted when unused so long.") \
 	X(PRELOAD, "spec.preload", MAP, NULL, 0, 0, NULL, ACTED, "Loads data before it is read.") \
-	X(PRELOAD_PATHS, "spec.preload.paths", TEXTS, NULL, 0, 256, NULL, ACTED, "Globs of paths to load; none: all.") \
+	X(PRELOAD_PATHS, "spec.preload.paths", TEXTS, NULL, 0, 256, NULL, ACCEPTED, "Globs of paths to load; none: all.") \
 	X(PRELOAD_BANDWIDTH, "spec.preload.bandwidth", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACCEPTED, \
 	  "Most bytes a second.") \
 	X(ACCESS, "spec.access", MAP, NULL, 0, 0, NULL, ACTED, "Owner and mode of the files shown.") \

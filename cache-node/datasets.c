@@ -777,11 +777,8 @@ int node_dataset_object(struct node_dataset *d, const struct manifest_found *ent
 		.timeout_ns = set->spec->sources[i].timeout_ns,
 	};
 	choose_tiers(set->spec, spec.tiers);
-	bool pin = set->spec->cache.pin;
 	int r = cache_get(d->all->config.cache, &spec, ret);
 	(void)pthread_mutex_unlock(&d->lock);
-	if (!r && pin)
-		cache_pin(*ret, true);
 	return r ? err_set(err, r, "%s", err_text(r)) : 0;
 }
 

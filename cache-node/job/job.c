@@ -224,7 +224,6 @@ static void evict_one(struct job *j)
 
 	int r = j->found.e.size ? node_dataset_object(j->dataset, &j->found, &o, &err) : 0;
 	if (!r && o) {
-		cache_pin(o, false);
 		r = cache_evict(o, false, &freed);
 		if (r == -EBUSY)
 			(void)err_set(&err, r, "it is open; close it and evict again");

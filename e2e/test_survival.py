@@ -1,0 +1,145 @@
+"""kill -9 of the worker changes nothing: no error, no wrong byte, a stall that nobody notices."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from harness import Instance, Origin, file_dataset, leftovers, s3_dataset, sha256, wait_for
+
+KILLS = int(os.environ.get("LARDER_KILLS", "30"))
+SEED = int(os.environ.get("SEED", "20261122"))
+STALL_MAX = 0.5
+
+
+class Readers:
+    def __init__(self):
+        self.processes = []
+
+    def start(self, kind, path, reference, seed):
+        process = subprocess.Popen([sys.executable, pathlib.Path(__file__).parent / "readers.py", kind, path, reference,
+                                    str(seed)], stdout=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        assert process.stdout.readline() == "reading\n"
+
+    def end(self):
+        reports = []
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            text, _ = process.communicate(timeout=60)
+            reports.append(json.loads(text))
+        self.processes = []
+        return reports
+
+
+def stalls_at(kills, reports):
+    """For each kill the longest operation that was under way then, in seconds."""
+    slow = [s for report in reports for s in report["slow"]]
+    return sorted(max((end - begin for begin, end in slow if begin <= kill <= end), default=0.0) for kill in kills)
+
+
+def make_files(folder):
+    small = folder / "s3/bucket/names"
+    small.mkdir(parents=True)
+    for i in range(200):
+        (small / f"file-{i:04}").write_text(f"file-{i:04}")
+    (folder / "s3/bucket/whole.bin").write_bytes(random.Random(SEED).randbytes(64 << 20))
+    with open(folder / "s3/bucket/partial.bin", "wb") as f:
+        for i in range(16):
+            f.write(random.Random(SEED + i).randbytes(64 << 20))
+
+
+def test_kill_9_thirty_times_under_three_kinds_of_readers(folder):
+    print(f"seed {SEED} (repeat: SEED={SEED} pytest e2e/test_survival.py)")
+    make_files(folder)
+    bucket = folder / "s3/bucket"
+    rng = random.Random(SEED)
+    origin = Origin(folder / "s3", "--first-byte-ms", "20")
+    (folder / "pt").mkdir()
+    (folder / "cached").mkdir()
+    through, cached = Instance(folder / "pt"), Instance(folder / "cached")
+    readers = Readers()
+    kills = []
+    try:
+        through.start(s3_dataset(origin.endpoint))
+        cached.start(s3_dataset(origin.endpoint), options=["--without=passthrough"])
+        for one in (through, cached):
+            one.cli("load", "data:/whole.bin", check=0)
+            one.cli("load", "data:/names/*", check=0)
+        for seed, (one, kind, name) in enumerate([
+                (through, "pread", "whole.bin"), (through, "mmap", "whole.bin"), (through, "names", "names"),
+                (through, "pread", "partial.bin"), (through, "direct", "partial.bin"), (through, "mmap", "partial.bin"),
+                (cached, "direct", "whole.bin"), (cached, "mmap", "whole.bin"), (cached, "pread", "partial.bin")]):
+            readers.start(kind, one.mount / name, bucket / name, SEED + seed)
+        for _ in range(KILLS):
+            # Not sleeping for luck: the moment of the kill is what varies, and it is chosen by the seed.
+            time.sleep(rng.uniform(0.1, 0.4))
+            for one in (through, cached):
+                pid = wait_for("a worker", one.worker_pid)
+                kills.append(time.monotonic())
+                os.kill(pid, signal.SIGKILL)
+                wait_for("the next worker", lambda o=one, p=pid: o.worker_pid() not in (0, p))
+        time.sleep(0.5)  # the readers go on for a moment after the last kill
+        reports = readers.end()
+        for report in reports:
+            print({k: v for k, v in report.items() if k != "slow"})
+            assert report["errors"] == []
+            assert report["wrong"] == []
+            assert report["operations"] > KILLS
+        stalls = stalls_at(kills, reports)
+        p99 = stalls[min(len(stalls) - 1, int(len(stalls) * 0.99))]
+        status = {one.name: one.json("status")["node"] for one in (through, cached)}
+        with_read = sum(node["kills_with_read"] for node in status.values())
+        print(f"{len(kills)} kills, {with_read} with a READ in flight; stall p50 {stalls[len(stalls) // 2] * 1000:.0f} ms, "
+              f"p99 {p99 * 1000:.0f} ms, max {stalls[-1] * 1000:.0f} ms")
+        assert sum(node["worker_restarts"] for node in status.values()) == 2 * KILLS
+        assert status[through.name]["kills_with_read"] >= KILLS * 2 / 3
+        assert p99 < STALL_MAX
+    finally:
+        if readers.processes:
+            readers.end()
+        through.end()
+        cached.end()
+        origin.stop()
+    assert leftovers(through) == [] and leftovers(cached) == []
+
+
+def test_the_supervisor_killed_too_is_started_again_and_takes_over(folder, instance):
+    (folder / "src").mkdir()
+    data = random.Random(SEED).randbytes(8 << 20)
+    (folder / "src/a").write_bytes(data)
+    (folder / "src/a").chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    with open(instance.mount / "a", "rb", buffering=0) as held:
+        assert held.read(1 << 20) == data[:1 << 20]
+        old = instance.supervisor_pid()
+        os.kill(old, signal.SIGKILL)
+        wait_for("another supervisor", lambda: instance.supervisor_pid() != old and instance.worker_pid())
+        held.seek(0)
+        assert held.read() == data
+    assert sha256(instance.mount / "a") == sha256(folder / "src/a")
+
+
+def test_reads_of_a_passed_through_file_need_no_process_of_ours(folder, instance):
+    (folder / "src").mkdir()
+    data = random.Random(SEED).randbytes(8 << 20)
+    (folder / "src/a").write_bytes(data)
+    (folder / "src/a").chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    instance.cli("load", "data", check=0)
+    with open(instance.mount / "a", "rb", buffering=0) as held:
+        pids = [instance.worker_pid(), instance.supervisor_pid(), int((instance.run / "mounter.pid").read_text())]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert held.read() == data
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+    assert instance.metric("larder_opens_total", mode="passthrough") >= 1
+    assert instance.metric("larder_fuse_reads_total") == 0
