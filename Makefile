@@ -17,7 +17,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 include mk/packages.mk
 
 # Targets that need no compiler flags must not wait for (or fail in) the probe.
-PLAIN := help deps run test soak bench bare clean uninstall
+PLAIN := help deps run test fuzz soak bench bare clean uninstall
 ifneq ($(filter-out $(PLAIN),$(or $(MAKECMDGOALS),build)),)
 -include $(B)/config.mk
 endif
@@ -40,6 +40,12 @@ else ifneq ($(SANITIZE),)
 $(error SANITIZE is "$(SANITIZE)", not "address" or "thread")
 else
 CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+endif
+# `make fuzz`: libFuzzer brings main() and the coverage.
+FUZZER ?=
+ifneq ($(FUZZER),)
+BASE_CFLAGS += -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -DLARDER_SANITIZE
+BASE_LDFLAGS += -fsanitize=fuzzer,address,undefined
 endif
 ifneq ($(COVERAGE),)
 BASE_CFLAGS += --coverage

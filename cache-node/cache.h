@@ -81,6 +81,7 @@ struct cache_object *cache_ref(struct cache_object *o);
 struct cache_object *cache_put(struct cache_object *o); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct cache_object *, cache_put)
 
+/* How much of an object this node holds, now; its identity; the bytes held, of its size. Any thread. */
 enum cache_state { CACHE_ABSENT = 0, CACHE_PARTIAL = 1, CACHE_COMPLETE = 2 };
 enum cache_state cache_object_state(struct cache_object *o);
 const struct hash256 *cache_object_hash(const struct cache_object *o);
@@ -157,6 +158,7 @@ struct cache_stats {
 	uint64_t buffers_used, buffers_max; /* bytes */
 	struct cache_histogram read_latency, fill_latency;
 };
+/* What the whole cache did and holds. Counters are read one by one, without a stop. */
 void cache_stats_get(struct cache *c, struct cache_stats *ret);
 
 /* The same of one dataset: bytes that came from its source, bytes served by cache_read, bytes held. */

@@ -68,6 +68,7 @@ struct node_dataset_access {
 	uint16_t mode;
 	bool latest; /* mounts follow the head */
 };
+/* As of the latest message about the dataset. */
 void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access *ret);
 
 /* The head that mounts show; -ENOENT while there is none, with what is waited for or wrong in @err. */

@@ -177,7 +177,7 @@ static void run_publish(struct task *t)
 {
 	const Larder__V1__PublishRequest *q = (const void *)t->request;
 	Larder__V1__PublishReply reply = LARDER__V1__PUBLISH_REPLY__INIT;
-	struct catalog_head head;
+	struct catalog_head head = {0};
 	struct err err = {0};
 	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, q->dataset, &err);
 	CLEANUP(manifest_free) struct manifest *m = NULL;

@@ -93,6 +93,7 @@ struct dataset {
 		unacted; /* paths of fields that were given and that this version does not act on */
 };
 
+/* With all that it owns. NULL is fine; returns NULL. */
 struct dataset *dataset_free(struct dataset *d);
 DEFINE_CLEANUP(struct dataset *, dataset_free)
 
@@ -139,6 +140,7 @@ struct secret {
 	char *value[SECRET_KEY_COUNT]; /* owned, wiped when freed; NULL: not given */
 };
 
+/* Wipes the values, then frees. NULL is fine; returns NULL. */
 struct secret *secret_free(struct secret *s);
 DEFINE_CLEANUP(struct secret *, secret_free)
 

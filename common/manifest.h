@@ -139,6 +139,7 @@ MUST_CHECK int manifest_open(const struct hash256 *root, const struct manifest_c
 struct manifest *manifest_free(struct manifest *m);
 DEFINE_CLEANUP(struct manifest *, manifest_free)
 
+/* The hash that names the manifest, and what its root says of the whole. */
 void manifest_root(const struct manifest *m, struct hash256 *ret);
 void manifest_stats_get(const struct manifest *m, struct manifest_stats *ret);
 

@@ -20,6 +20,7 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 
+/* Once each in a process, see above. No client or server may be left at rpc_done(). */
 void rpc_init(void);
 void rpc_done(void);
 
@@ -70,6 +71,8 @@ bool rpc_cancelled(const struct rpc_call *call);
 
 struct rpc_client; /* one channel; reconnects by itself */
 
+/* Connects at the first call, not here. 0, -ENOMEM with words. Free only after all its calls have ended (NULL is fine;
+ * returns NULL). */
 MUST_CHECK int rpc_client_new(const char *address, struct rpc_client **ret, struct err *err);
 struct rpc_client *rpc_client_free(struct rpc_client *c);
 DEFINE_CLEANUP(struct rpc_client *, rpc_client_free)

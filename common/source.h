@@ -102,6 +102,7 @@ DEFINE_CLEANUP(struct source *, source_free)
  * inside one; blanks at the ends of keys are cut off): the former credential stays. */
 MUST_CHECK int source_set_credential(struct source *s, const struct source_credential *c);
 
+/* Counters since the source was made. Any thread. */
 void source_stats_get(struct source *s, struct source_stats *ret);
 
 enum source_type { SOURCE_TYPE_FILE = 1, SOURCE_TYPE_DIR = 2, SOURCE_TYPE_SYMLINK = 3 };
@@ -142,6 +143,7 @@ struct source_stat_request {
 	void (*done)(void *ctx, int status, const struct source_entry *entry, const struct err *err);
 	void *ctx;
 };
+/* Asks for one object. 0: done() follows, @ret is as of source_list(); -errno: done() is not called. */
 MUST_CHECK int source_stat(struct source *s, const struct source_stat_request *request,
 			   struct source_op **ret);
 
@@ -164,6 +166,7 @@ struct source_read_request {
 	const struct source_sink *sink; /* must outlive the operation */
 	void *ctx;
 };
+/* Reads a range into the sink. 0: the sink's done() follows; -errno: no callback comes. */
 MUST_CHECK int source_read(struct source *s, const struct source_read_request *request,
 			   struct source_op **ret);
 

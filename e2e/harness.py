@@ -164,7 +164,7 @@ class Instance:
         if wait:
             def ready():
                 assert self.up_process.poll() is None, self.output()
-                return "ready" in self.output()
+                return "\nready; " in self.output()
             wait_for("larder up to say ready", ready, timeout)
         return self
 

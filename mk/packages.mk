@@ -2,5 +2,5 @@
 BUILD_PACKAGES := gcc make pkg-config libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libfuse3-dev \
 	libcjson-dev libyaml-dev libssl-dev libcurl4-openssl-dev libexpat1-dev libmicrohttpd-dev ca-certificates
 RUN_PACKAGES := python3 python3-venv
-TEST_PACKAGES := libcmocka-dev clang clang-tidy clang-format cppcheck shellcheck codespell debootstrap \
-	python3-pytest python3-boto3 fio curl
+TEST_PACKAGES := libcmocka-dev clang clang-tidy clang-format cppcheck shellcheck codespell universal-ctags libclang-rt-dev \
+	debootstrap python3-pytest python3-boto3 fio curl git

@@ -23,7 +23,8 @@ $(B)/bench.a: $(BENCH_OBJS)
 
 # gRPC's own pkg-config file names some 60 libraries that shared linking does not need.
 PKGS := libcurl libcjson fuse3 openssl yaml-0.1 expat libprotobuf-c libmicrohttpd
-PKG_CFLAGS := $(call pkg,cflags,$(PKGS))
+# Headers of others are not ours to warn about (those of libfuse 3.17 fail -Wpedantic).
+PKG_CFLAGS := $(patsubst -I%,-isystem %,$(call pkg,cflags,$(PKGS)))
 LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
@@ -62,7 +63,7 @@ $(TESTS): $(B)/%: $(B)/%.o $$(call part_of,$$@) $(B)/common.a
 # Fuzz targets: under libFuzzer by `make fuzz`, and as replay programs over their corpora in the tests.
 FUZZ_SRCS := $(wildcard common/*/*_fuzz.c cache-node/*/*_fuzz.c csi-driver/*/*_fuzz.c)
 FUZZ_REPLAYS := $(FUZZ_SRCS:%.c=$(B)/%)
-$(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(B)/mk/fuzz_main.o $$(call part_of,$$@) $(B)/common.a
+$(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(if $(FUZZER),,$(B)/mk/fuzz_main.o) $$(call part_of,$$@) $(B)/common.a
 	$(call link)
 # The S3 source is tested against our own origin, which the test starts.
 $(B)/common/source/s3_test: | $(B)/bench/larder-origin

@@ -31,11 +31,12 @@ collect() { # KIND FLAG...: prints those taken, notes the others
 {
 	printf 'WARN_PROBED :='
 	collect cc -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
-		-Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wcast-qual -Wcast-align \
+		-Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wcast-align \
 		-Wpointer-arith -Wformat=2 -Wundef -Wvla -Wimplicit-fallthrough -Wnull-dereference -Wdouble-promotion
 	case $("$cc" --version | head -n 1) in
 	*clang*) collect cc -Wcomma -Wshorten-64-to-32 -Wno-gnu-zero-variadic-macro-arguments ;;
-	*) collect cc -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wformat-signedness -Wno-format-truncation ;;
+	# Not by clang: it looks into the macros of protobuf-c 1.5, whose empty strings drop a const.
+	*) collect cc -Wcast-qual -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wformat-signedness -Wno-format-truncation ;;
 	esac
 	printf '\nHARDEN_CC :='
 	collect cc -fstack-protector-strong -fstack-clash-protection -fcf-protection \

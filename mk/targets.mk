@@ -1,14 +1,17 @@
-.PHONY: help deps build run test check tidy bench soak fuzz e2e bare install uninstall clean FORCE
+.PHONY: help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
 
 help:
 	@echo 'make build      programs into $(B)/ (default)'
 	@echo 'make deps       install what this Debian machine lacks (apt-get, sudo where not root)'
-	@echo 'make run        an example Dataset, mounted and read; DATASET=my.yaml MOUNT=dir for your own'
-	@echo 'make check      build + unit tests: the quick loop'
-	@echo 'make test       everything: unit tests, sanitizers, tidy, fuzz corpora, end to end'
-	@echo 'make tidy e2e fuzz bench soak bare     parts of it; bench takes ROW=, fuzz takes SECONDS='
+	@echo 'make run        an example Dataset, mounted and read; DATASET=my.yaml MOUNT=dir for your own; RUN_ONCE=1'
+	@echo 'make check      build + unit tests + fuzz corpora: the quick loop'
+	@echo 'make test       everything: check by gcc and clang and under both sanitizers, tidy, e2e'
+	@echo 'make tidy       the style guide: layers, sizes, format, spelling, headers alone, shellcheck, clang-tidy, cppcheck'
+	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
+	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY=name'
+	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
 	@echo 'make install uninstall    PREFIX=$(PREFIX) DESTDIR='
-	@echo 'make clean'
+	@echo 'make clean      remove $(B)/'
 	@echo 'words: V=1 SANITIZE=address|thread COVERAGE=1 CC=clang B=build-dir'
 
 deps:
@@ -16,8 +19,57 @@ deps:
 
 build: $(PROGRAMS) $(BENCH_PROGRAMS)
 
-check: build $(TESTS) $(FUZZ_REPLAYS)
-	@sh mk/run-tests.sh $(B) $(TESTS) -- $(FUZZ_REPLAYS)
+run:
+	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES)
+	@$(MAKE) --no-print-directory build
+	@B=$(B) bash e2e/run/run.sh
+
+# The thread sanitizer looks at what has threads; the decoders, replayed from their corpora, have none.
+THREADED := common/rpc/% common/http/% common/source/% cache-node/% operator-shim/%
+CHECKED := $(if $(filter thread,$(SANITIZE)),$(filter $(THREADED:%=$(B)/%),$(TESTS)),$(TESTS))
+REPLAYED := $(if $(filter thread,$(SANITIZE)),,$(FUZZ_REPLAYS))
+check: build $(CHECKED) $(REPLAYED)
+	@sh mk/run-tests.sh $(B) $(CHECKED) -- $(REPLAYED)
+
+test:
+	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	@sh mk/test.sh $(MAKE) $(B)
+
+tidy: $(PB_HEADERS)
+	@python3 mk/tidy.py --build $(B)
+
+ARGS ?=
+e2e: build
+	@sh mk/e2e.sh $(B) $(ARGS)
+
+# libFuzzer needs objects of its own, so they are made by clang in a folder of their own.
+SECONDS ?= 60
+ONLY ?=
+FUZZERS := $(if $(ONLY),$(filter %/$(ONLY)_fuzz,$(FUZZ_REPLAYS)),$(FUZZ_REPLAYS))
+fuzz:
+	@$(MAKE) --no-print-directory fuzzers CC=clang B=$(B)/fuzz FUZZER=1
+	@sh mk/fuzz.sh $(B)/fuzz $(SECONDS) $(FUZZERS:$(B)/%=$(B)/fuzz/%)
+fuzzers: $(FUZZERS)
+
+# SUITES and BARE_COMMANDS narrow it; git and make are all the trees get before `make run`.
+SUITES ?= bookworm trixie
+bare:
+	@sh mk/bare.sh $(SUITES)
+
+INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
+INSTALL_LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/larder
+INSTALL_DOC := $(DESTDIR)$(PREFIX)/share/doc/larder
+DOCS := $(sort $(wildcard README.md docs/*.md docs/*/*.md docs/*.svg))
+install: build
+	install -d $(INSTALL_BIN) $(INSTALL_LIBEXEC) $(INSTALL_DOC)
+	install -m 755 $(B)/bin/larder $(INSTALL_BIN)/larder
+	install -m 755 $(filter $(LIBEXEC)/%,$(PROGRAMS)) $(INSTALL_LIBEXEC)
+	install -m 644 LICENSE $(INSTALL_DOC)/LICENSE
+	for f in $(DOCS); do install -D -m 644 $$f $(INSTALL_DOC)/$$f || exit 1; done
+
+uninstall:
+	rm -f $(INSTALL_BIN)/larder
+	rm -rf $(INSTALL_LIBEXEC) $(INSTALL_DOC)
 
 clean:
 	rm -rf $(B)

@@ -1,8 +1,8 @@
 /*
  * check - `larder-operator --check FILE...`: whether files are right, for people and for `larder up`.
  */
-#ifndef OPERATOR_CHECK_H
-#define OPERATOR_CHECK_H
+#ifndef OPERATOR_SHIM_CHECK_H
+#define OPERATOR_SHIM_CHECK_H
 
 #include <stdio.h>
 

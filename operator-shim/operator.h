@@ -1,8 +1,8 @@
 /*
  * operator - the loop of larder-operator: watches a folder, keeps a node told, ends on SIGTERM or SIGINT.
  */
-#ifndef OPERATOR_OPERATOR_H
-#define OPERATOR_OPERATOR_H
+#ifndef OPERATOR_SHIM_OPERATOR_H
+#define OPERATOR_SHIM_OPERATOR_H
 
 #include "common/base/attr.h"
 #include "common/base/err.h"

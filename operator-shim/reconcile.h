@@ -4,8 +4,8 @@
  * Pure: no clock, file or socket. The caller hands in parsed files, takes actions, carries them out and says how they went.
  * Credentials come before datasets, so that a node never tries a source without its secret. One thread.
  */
-#ifndef OPERATOR_RECONCILE_H
-#define OPERATOR_RECONCILE_H
+#ifndef OPERATOR_SHIM_RECONCILE_H
+#define OPERATOR_SHIM_RECONCILE_H
 
 #include "common/dataset.h"
 
@@ -18,9 +18,9 @@ MUST_CHECK int reconcile_new(struct reconcile **ret);
 struct reconcile *reconcile_free(struct reconcile *r);
 DEFINE_CLEANUP(struct reconcile *, reconcile_free)
 
-/* File @name now says @content (taken on success); NULL: the file is gone. Changed datasets get a generation above all they had, and
- * at least @now (any clock that rises across restarts). 0; -EEXIST with words when another file says something of the same name (then
- * nothing changed); -EFBIG, -ENOMEM. */
+/* File @name now says @content (taken on success); NULL: the file is gone. Changed datasets get a generation above all
+ * they had, and at least @now (any clock that rises across restarts). 0; -EEXIST with words when another file says
+ * something of the same name (then nothing changed); -EFBIG, -ENOMEM. */
 MUST_CHECK int reconcile_file(struct reconcile *r, const char *name, struct dataset_file *content,
 			      uint64_t now, struct err *err);
 

@@ -1,8 +1,8 @@
 /*
  * teller - tells a node over gRPC what a struct reconcile wants it to know, and notices when the node forgot.
  */
-#ifndef OPERATOR_TELLER_H
-#define OPERATOR_TELLER_H
+#ifndef OPERATOR_SHIM_TELLER_H
+#define OPERATOR_SHIM_TELLER_H
 
 #include "common/rpc.h"
 #include "operator-shim/reconcile.h"

@@ -46,12 +46,13 @@ struct body_spec {
 /* Makes a partial body with no blocks. 0, -ENOSPC when the tier has no room for the sidecar, -errno. */
 MUST_CHECK int body_create(struct tier *t, const struct body_spec *spec, struct body **ret);
 
-/* Opens what the tier holds of an object. @charged: bytes it was charged with before, 0: measured and charged now; @charged_sealed: it was
- * counted as sealed then.
+/* Opens what the tier holds of an object. @charged: bytes it was charged with before, 0: measured and charged now;
+ * @charged_sealed: it was counted as sealed then.
  * 0, -ENOENT when there is nothing, or nothing that is valid (removed then, one log line), -errno. */
 MUST_CHECK int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bool charged_sealed,
 			 struct body **ret);
 
+/* Counts references; the last body_unref() closes the file and frees. */
 struct body *body_ref(struct body *b);
 struct body *body_unref(struct body *b); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct body *, body_unref)

@@ -30,6 +30,7 @@ struct index {
 	size_t slot_count, count; /* slot_count is 0 or a power of two */
 };
 
+/* Frees the slots; the objects stay whose they are. */
 void index_done(struct index *x);
 
 /* Adds or replaces an entry (bytes above 0). 0, -ENOMEM, -EBUSY when it is full. */

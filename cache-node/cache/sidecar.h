@@ -40,6 +40,7 @@ static inline uint64_t sidecar_blocks(uint64_t size)
 /* Bytes of the whole sidecar of an object of @size bytes. */
 size_t sidecar_bytes(uint64_t size);
 
+/* Writes the header with its checksum, as docs/formats/sidecar.md says. */
 void sidecar_encode(const struct sidecar_header *h, uint8_t out[SIDECAR_HEADER_BYTES]);
 
 /* Reads the header of a sidecar of @len bytes nobody vouches for. 0, or -ERR_CORRUPT: magic, version, block size, CRC,

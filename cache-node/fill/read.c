@@ -68,6 +68,8 @@ static int piece_read(struct cache_object *o, struct body *b, const struct piece
 		      struct iovec *ret)
 {
 	uint64_t from = p->offset, to = p->offset + p->length, bad = 0;
+
+	CHECK(b);
 	if (atomic_load(&b->unverified)) {
 		from = from / SIDECAR_BLOCK_BYTES * SIDECAR_BLOCK_BYTES;
 		to = MIN((to + SIDECAR_BLOCK_BYTES - 1) / SIDECAR_BLOCK_BYTES * SIDECAR_BLOCK_BYTES, b->size);

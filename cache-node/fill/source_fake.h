@@ -236,7 +236,7 @@ int source_read(struct source *s, const struct source_read_request *request, str
 	CHECK(strlen(request->key) < sizeof op->key);
 	op->source = s;
 	op->request = *request;
-	strcpy(op->key, request->key);
+	memcpy(op->key, request->key, strlen(request->key) + 1);
 	*ret = op;
 	pthread_mutex_lock(&s->lock);
 	list_push_back(&s->ops, &op->link);

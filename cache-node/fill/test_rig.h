@@ -119,7 +119,7 @@ static inline void test_read_done(struct cache_read *r, int status, const struct
 	t->calls++;
 	t->status = status;
 	t->good = status == 0 && good && at == r->offset + r->length;
-	strcpy(t->words, err_words(err, status));
+	(void)snprintf(t->words, sizeof t->words, "%s", err_words(err, status));
 	pthread_cond_broadcast(&t->wake);
 	pthread_mutex_unlock(&t->lock);
 }

@@ -35,6 +35,7 @@ MUST_CHECK int workers_init(struct workers *w, int threads, const char *name);
 /* Runs what is queued, then joins the threads. */
 void workers_done(struct workers *w);
 
+/* Queues @job behind the others; any thread. It runs once; its owner keeps it until then. */
 void workers_add(struct workers *w, struct job *job);
 
 #endif

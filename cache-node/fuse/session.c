@@ -101,7 +101,7 @@ static bool serve_one(struct session *s)
 	uint32_t i = get_slot(s);
 	struct shm_slot *slot = &s->shm.slots[i];
 
-	((struct fuse_in_header *)(void *)slot->request)->len = 0;
+	memset(slot->request, 0, sizeof(struct fuse_in_header)); /* a length says that a request came */
 	atomic_store(&slot->effect, SHM_EFFECT_NONE);
 	atomic_store(&slot->state, SHM_SLOT_READING);
 	ssize_t n = read(s->dev_fd, slot->request, SHM_SLOT_BYTES);

@@ -73,6 +73,7 @@ struct session_stats {
 	uint32_t recovered, recovered_reads; /* requests found in the slots when this worker took over */
 	uint64_t requests, reads, opens_passthrough, opens_cached, errors;
 };
+/* What the session did since this worker serves it. Any thread. */
 void session_stats_get(struct session *s, struct session_stats *ret);
 
 #endif

@@ -3,6 +3,7 @@
  * other, replies and notifications read from it. No root, no /dev/fuse.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,6 +30,9 @@ struct memory_chunk {
 	size_t len;
 };
 
+static pthread_mutex_t chunk_lock =
+	PTHREAD_MUTEX_INITIALIZER; /* chunks are put here and mapped by the session's threads */
+
 struct kernel {
 	struct memory_chunk chunks[CHUNKS_MAX];
 	size_t chunk_count;
@@ -46,8 +50,10 @@ static int put_chunk(void *ctx, const struct hash256 *hash, const void *bytes, s
 	struct kernel *k = ctx;
 
 	assert_true(k->chunk_count < CHUNKS_MAX);
+	pthread_mutex_lock(&chunk_lock);
 	k->chunks[k->chunk_count++] =
 		(struct memory_chunk){.hash = *hash, .bytes = mem_dup(bytes, len), .len = len};
+	pthread_mutex_unlock(&chunk_lock);
 	return 0;
 }
 
@@ -55,14 +61,17 @@ static int map_chunk(void *ctx, const struct hash256 *hash, const uint8_t **ret,
 		     struct err *err)
 {
 	struct kernel *k = ctx;
+	int r = -ENOENT;
 
+	pthread_mutex_lock(&chunk_lock);
 	for (size_t i = 0; i < k->chunk_count; i++)
 		if (hash256_compare(&k->chunks[i].hash, hash) == 0) {
 			*ret = k->chunks[i].bytes;
 			*ret_len = k->chunks[i].len;
-			return 0;
+			r = 0;
 		}
-	return -ENOENT;
+	pthread_mutex_unlock(&chunk_lock);
+	return r;
 }
 
 static void unmap_chunk(void *ctx, const uint8_t *bytes, size_t len)
@@ -85,7 +94,7 @@ static struct hash256 build_version(struct kernel *k, const char *const *files, 
 		struct manifest_entry e = {.type = MANIFEST_FILE,
 					   .path = files[i],
 					   .path_len = (size_t)(equals - files[i]),
-					   .mtime_ns = atoll(equals + 1) * 1000000000LL};
+					   .mtime_ns = strtoll(equals + 1, NULL, 10) * 1000000000LL};
 		assert_int_equal(manifest_builder_add(b, &e, NULL), 0);
 	}
 	assert_int_equal(manifest_builder_finish(b, &sink, &root, &stats, NULL), 0);
@@ -316,8 +325,8 @@ static void notification(struct kernel *k, char *text)
 static void names_lead_to_nodes_with_the_datasets_owner_and_mode(void **state)
 {
 	struct kernel *k = *state;
-	struct fuse_entry_out e, again;
-	struct fuse_attr_out a;
+	struct fuse_entry_out e = {0}, again = {0};
+	struct fuse_attr_out a = {0};
 
 	assert_int_equal(lookup(k, 1, "a", &e), 0);
 	assert_true(e.nodeid > 1);
@@ -339,8 +348,8 @@ static void names_lead_to_nodes_with_the_datasets_owner_and_mode(void **state)
 static void an_unknown_node_is_estale(void **state)
 {
 	struct kernel *k = *state;
-	struct fuse_attr_out a;
-	struct fuse_entry_out e;
+	struct fuse_attr_out a = {0};
+	struct fuse_entry_out e = {0};
 
 	assert_int_equal(getattr(k, 12345ULL << 32 | 77, &a), -ESTALE);
 	assert_int_equal(lookup(k, 999, "a", &e), -ESTALE);
@@ -349,7 +358,7 @@ static void an_unknown_node_is_estale(void **state)
 static void a_directory_is_read_in_pieces_without_gaps(void **state)
 {
 	struct kernel *k = *state;
-	struct fuse_entry_out dir;
+	struct fuse_entry_out dir = {0};
 	char names[256], all[512] = "";
 	uint64_t next = 0, before;
 
@@ -367,8 +376,8 @@ static void a_directory_is_read_in_pieces_without_gaps(void **state)
 static void forgotten_nodes_are_gone_and_their_ids_not_reused(void **state)
 {
 	struct kernel *k = *state;
-	struct fuse_entry_out e, again;
-	struct fuse_attr_out a;
+	struct fuse_entry_out e = {0}, again = {0};
+	struct fuse_attr_out a = {0};
 	struct fuse_forget_in in = {.nlookup = 1};
 	uint8_t buf[256];
 
@@ -388,8 +397,8 @@ static void a_new_version_moves_what_is_the_same_and_invalidates_what_is_not(voi
 {
 	struct kernel *k = *state;
 	static const char *const second[] = {"a=1", "dir/b=20", "dir/new=5", "dir/sub/d=4"};
-	struct fuse_entry_out a, dir, b, c, absent, e;
-	struct fuse_attr_out attr;
+	struct fuse_entry_out a = {0}, dir = {0}, b = {0}, c = {0}, absent = {0}, e = {0};
+	struct fuse_attr_out attr = {0};
 	char text[4][300];
 
 	assert_int_equal(lookup(k, 1, "a", &a), 0);
@@ -438,7 +447,7 @@ static void a_new_version_moves_what_is_the_same_and_invalidates_what_is_not(voi
 static void a_successor_answers_what_a_killed_worker_left_in_its_slots(void **state)
 {
 	struct kernel *k = *state;
-	struct fuse_entry_out a, e;
+	struct fuse_entry_out a = {0}, e = {0};
 	struct fuse_out_header out;
 	struct shm shm;
 	uint8_t buf[4096];

@@ -16,7 +16,7 @@ void control_init(struct control *c, int fd)
 static int exchange(struct control *c, struct control_request *q, int fds[FD_PASS_MAX], size_t *count,
 		    struct err *err)
 {
-	struct control_reply reply;
+	struct control_reply reply = {0};
 
 	(void)pthread_mutex_lock(&c->lock);
 	q->sequence = ++c->sequence;

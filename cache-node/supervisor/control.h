@@ -39,6 +39,7 @@ struct control {
 	uint64_t sequence;
 };
 
+/* @fd: the worker's end of the socket pair; borrowed. */
 void control_init(struct control *c, int fd);
 
 struct control_mount {

@@ -57,6 +57,7 @@ struct mounter_kept {
 	int memory_fd; /* -1: nothing kept */
 	char target[MOUNTER_PATH_MAX];
 };
+/* What the mounter keeps of @session (NULL: the client itself); the caller owns the descriptors. 0, -ENOENT, -errno with words. */
 MUST_CHECK int mounter_fetch(struct mounter_client *c, const uint8_t *session, struct mounter_kept *ret,
 			     struct err *err);
 

@@ -1,6 +1,7 @@
 /*
  * node_memory - what a node must remember across a death of its worker, beside its sessions: the datasets it was told of
- * with their credentials, and counters. A memfd, kept by the supervisor and the mounter, never written to a disk.
+ * with their credentials, and counters. A memfd, kept by the supervisor and the mounter, never written to a disk; laid out
+ * as docs/formats/node-memory.md says.
  *
  * The datasets are one blob that the worker replaces as a whole: two places, the newer one with a good CRC counts, so a
  * process killed while writing leaves the older one.

@@ -355,9 +355,10 @@ static int loop(struct supervisor *s)
 	int64_t stop_ns = 0;
 
 	for (;;) {
-		if (!s->worker && !s->stopping && next_timeout(s, 0) == 0 && start_worker(s))
-			s->died_ns = clock_mono_ns(),
+		if (!s->worker && !s->stopping && next_timeout(s, 0) == 0 && start_worker(s)) {
+			s->died_ns = clock_mono_ns();
 			s->delay_ms = 1000; /* no process to be had: try again */
+		}
 		struct pollfd polls[] = {{.fd = s->signal_fd, .events = POLLIN},
 					 {.fd = s->control_fd, .events = POLLIN}};
 		int n = poll(polls, 2, next_timeout(s, stop_ns));

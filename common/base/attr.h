@@ -15,10 +15,10 @@
 
 /* DEFINE_CLEANUP(struct x *, x_free) makes CLEANUP(x_free) usable: `CLEANUP(x_free) struct x *p = ...;`.
  * The function takes the value and returns NULL (see style: destructors accept NULL). */
-#define DEFINE_CLEANUP(type, fn)                        \
-	static inline UNUSED void cleanup_##fn(type *p) \
-	{                                               \
-		(void)fn(*p);                           \
+#define DEFINE_CLEANUP(type, fn)                                                                         \
+	static inline UNUSED void cleanup_##fn(type *p) /* NOLINT(bugprone-macro-parentheses): a type */ \
+	{                                                                                                \
+		(void)fn(*p);                                                                            \
 	}
 #define CLEANUP(fn) __attribute__((cleanup(cleanup_##fn)))
 

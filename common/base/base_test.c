@@ -144,8 +144,10 @@ static void lists_keep_order_through_splice_and_removal(void **state)
 	list_remove(&n[2]);
 	struct list *want[] = {&n[0], &n[1], &n[3]};
 	size_t i = 0;
-	list_for_each (p, &a)
+	list_for_each (p, &a) {
+		CHECK(i < LENGTH(want));
 		assert_ptr_equal(p, want[i++]);
+	}
 	assert_int_equal(i, 3);
 }
 

@@ -65,6 +65,7 @@ static inline size_t reader_left(const struct reader *r)
 	return (size_t)(r->end - r->p);
 }
 
+/* Each takes its value off the front; where too little is left, 0 or NULL and bad. */
 uint8_t read_u8(struct reader *r);
 uint16_t read_le16(struct reader *r);
 uint32_t read_le32(struct reader *r);

@@ -1,5 +1,7 @@
 #include "common/base/err.h"
 
+#undef err_set /* see err.h */
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

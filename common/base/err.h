@@ -31,6 +31,9 @@ struct err {
 
 /* Sets code and words; returns @code, so that `return err_set(err, -EINVAL, ...)` works. @code is negative. */
 int err_set(struct err *err, int code, const char *fmt, ...) PRINTF(3, 4);
+#ifdef __clang_analyzer__ /* it sees one file at a time, and would think that the result may be 0 */
+#define err_set(err, code, ...) ((void)(err_set)(err, code, __VA_ARGS__), (code))
+#endif
 
 /* Puts "words: " before what @err says already, keeps the code and returns it. */
 int err_wrap(struct err *err, int code, const char *fmt, ...) PRINTF(3, 4);

@@ -24,6 +24,7 @@ struct hash_part {
 };
 struct hash256 hash256_of_parts(const struct hash_part *parts, size_t count);
 
+/* Order of the bytes, as memcmp(); and lower-case hexadecimal with its NUL. */
 int hash256_compare(const struct hash256 *a, const struct hash256 *b);
 void hash256_hex(const struct hash256 *h, char out[HASH256_HEX]);
 

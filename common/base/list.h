@@ -63,10 +63,13 @@ static inline void list_splice(struct list *to, struct list *from)
 
 #define LIST_ENTRY(ptr, type, member) CONTAINER_OF(ptr, type, member)
 
+/* @pos names the variable of the loop. */
+/* NOLINTBEGIN(bugprone-macro-parentheses) */
 #define list_for_each(pos, head) for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
 
 /* As list_for_each, but @pos may be removed in the body. */
 #define list_for_each_safe(pos, tmp, head) \
 	for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

@@ -2,7 +2,7 @@
  * log - lines for operators, as text or JSON. Only the code that handles an error logs it, once; libraries stay at
  * debug. A record is an event (a short constant sentence) and fields. Secrets are never passed in.
  *
- *   log_write(LOG_WARN, "source answers slowly", LOG_STR("dataset", name), LOG_INT("ms", ms), NULL);
+ * For example: log_write(LOG_WARN, "source answers slowly", LOG_STR("dataset", name), LOG_INT("ms", ms), NULL);
  *
  * Text: 2026-11-22T10:00:00.123Z WARN larder-node-w source answers slowly dataset=vision/imagenet ms=900
  */

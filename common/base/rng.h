@@ -13,6 +13,7 @@ struct rng {
 /* Every @seed, 0 too, gives its own stream. */
 struct rng rng_seeded(uint64_t seed);
 
+/* 64 bits, all values alike. */
 uint64_t rng_next(struct rng *r);
 
 /* Uniform in [0, @bound); @bound is at least 1. */

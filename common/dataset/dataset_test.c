@@ -406,14 +406,13 @@ static void globs_match_whole_paths(void **state)
 static void a_hostile_glob_takes_no_exponential_time(void **state)
 {
 	char pattern[1024] = "", path[2048] = "";
-	for (int i = 0; i < 60; i++)
-		strcat(pattern, "**/*a*/");
-	for (int i = 0; i < 60; i++)
-		strcat(pattern, "**/");
-	strcat(pattern, "b");
-	for (int i = 0; i < 900; i++)
-		strcat(path, "a/");
-	strcat(path, "a");
+	size_t n = 0;
+	for (int i = 0; i < 120; i++)
+		n += (size_t)snprintf(pattern + n, sizeof pattern - n, i < 60 ? "**/*a*/" : "**/");
+	(void)snprintf(pattern + n, sizeof pattern - n, "b");
+	for (n = 0; n < 1800; n += 2)
+		(void)snprintf(path + n, sizeof path - n, "a/");
+	(void)snprintf(path + n, sizeof path - n, "a");
 	assert_null(glob_error(pattern));
 	assert_false(glob_match(pattern, path, strlen(path)));
 }

@@ -45,6 +45,7 @@ struct field {
 	enum field_state state;
 	const char *sentence;
 };
+/* The row of a field: static. @id is below FIELD_COUNT. */
 const struct field *field_get(enum field_id id);
 
 /* The field @name below @parent ("" for the top). FIELD_COUNT: there is none. */

@@ -228,7 +228,7 @@ Larder__V1__Credential *secret_message_free(Larder__V1__Credential *m)
 {
 	if (!m)
 		return NULL;
-	for (size_t i = 0; i < m->n_data; i++)
+	for (size_t i = 0; m->data && i < m->n_data; i++)
 		if (m->data[i]->value.data)
 			explicit_bzero(m->data[i]->value.data, m->data[i]->value.len);
 	larder__v1__credential__free_unpacked(m, NULL);

@@ -341,6 +341,7 @@ static int add_dataset(struct parse *p, const struct node *doc, struct dataset_f
 		r = read_dataset(p, doc, &d);
 	if (r != 0)
 		return r;
+	CHECK(d);
 	for (size_t i = 0; i < f->dataset_count; i++)
 		if (same_name(f->datasets[i]->namespace_, f->datasets[i]->name, d->namespace_, d->name))
 			return fail(p, doc, -EINVAL, "Dataset %s/%s stands in this file twice", d->namespace_,
@@ -361,6 +362,7 @@ static int add_secret(struct parse *p, const struct node *doc, struct dataset_fi
 		r = read_secret(p, doc, &s);
 	if (r != 0)
 		return r;
+	CHECK(s);
 	for (size_t i = 0; i < f->secret_count; i++)
 		if (same_name(f->secrets[i]->namespace_, f->secrets[i]->name, s->namespace_, s->name))
 			return fail(p, doc, -EINVAL, "Secret %s/%s stands in this file twice", s->namespace_,

@@ -39,6 +39,7 @@ struct http_task {
 	void (*run)(struct http_task *task);
 };
 
+/* Makes @task ready to be posted; the caller keeps its memory until run() was called. */
 void http_task_init(struct http_task *task, void (*run)(struct http_task *task));
 
 /* Runs @task soon on the loop's thread; a task that is waiting already runs once. Any thread. */
@@ -57,6 +58,7 @@ struct http_timer {
 	void (*fire)(struct http_timer *timer);
 };
 
+/* Makes @timer, not set. The caller keeps its memory as long as it is set. */
 void http_timer_init(struct http_timer *timer, void (*fire)(struct http_timer *timer));
 
 /* (Re)sets @timer to fire once, not before @at_ns; HTTP_NEVER turns it off. */
@@ -124,6 +126,7 @@ struct http_transfer {
 	char words[256];
 };
 
+/* Makes @t, not started. @ops must outlive it. */
 void http_transfer_init(struct http_transfer *t, const struct http_transfer_ops *ops);
 
 /* Queues an idle transfer; done() tells the rest, never from inside this call. */

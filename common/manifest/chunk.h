@@ -37,6 +37,7 @@ struct chunk_writer {
 	char first[MANIFEST_PATH_MAX + 1]; /* path of the chunk's first entry */
 };
 
+/* An empty writer; and freeing what it holds (also of one that failed). */
 void chunk_writer_init(struct chunk_writer *w);
 void chunk_writer_done(struct chunk_writer *w);
 

@@ -26,6 +26,7 @@ struct root_writer {
 	uint64_t chunks, bytes;
 };
 
+/* Frees what the writer holds. */
 void root_writer_done(struct root_writer *w);
 
 /* Appends a chunk; first_ordinal is not looked at. 0, -ENOMEM, -EFBIG. */

@@ -24,6 +24,7 @@ void spool_done(struct spool *s);
 /* A spool that spool_done() may see without spool_init(). */
 #define SPOOL_NONE ((struct spool){.fd = -1})
 
+/* Adds a record (copied); writes out what is buffered. 0, -errno of the write: the spool is then of no use. */
 MUST_CHECK int spool_append(struct spool *s, const struct record *r);
 MUST_CHECK int spool_flush(struct spool *s);
 

@@ -121,7 +121,7 @@ static int setup(void **state)
 {
 	struct service *s = calloc(1, sizeof *s);
 
-	strcpy(s->dir, "/tmp/larder-rpc-XXXXXX");
+	(void)snprintf(s->dir, sizeof s->dir, "/tmp/larder-rpc-XXXXXX");
 	assert_non_null(mkdtemp(s->dir));
 	snprintf(s->address, sizeof s->address, "unix:%s/s.sock", s->dir);
 	pthread_mutex_init(&s->lock, NULL);

@@ -27,7 +27,7 @@ static int setup(void **state)
 	const struct source_config c = {.kind = SOURCE_FILE, .label = "files"};
 	struct source_config config = c;
 
-	strcpy(fx.root, "/tmp/larder-file-test-XXXXXX");
+	(void)snprintf(fx.root, sizeof fx.root, "/tmp/larder-file-test-XXXXXX");
 	assert_non_null(mkdtemp(fx.root));
 	fx.root_fd = open(fx.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(fx.root_fd >= 0);
@@ -39,13 +39,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char command[128];
-
 	source_free(fx.s);
 	source_loop_free(fx.loop);
 	fd_close(fx.root_fd);
-	snprintf(command, sizeof command, "rm -rf %s", fx.root);
-	return system(command);
+	return remove_tree(fx.root);
 }
 
 static void make_tree(void)

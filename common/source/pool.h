@@ -22,6 +22,7 @@ MUST_CHECK int pool_new(const char *name, uint32_t threads, struct pool **ret);
 /* Runs what was submitted, then joins the threads. NULL is fine; returns NULL. */
 struct pool *pool_free(struct pool *pool);
 
+/* A task is its owner's; it must stay until run() was called, on a thread of the pool. */
 void pool_task_init(struct pool_task *task, void (*run)(struct pool_task *task));
 void pool_submit(struct pool *pool, struct pool_task *task);
 

@@ -24,6 +24,7 @@ struct retry {
 	struct rng rng;
 };
 
+/* @deadline_ns: absolute, the clock of @now_ns. @seed: of the jitter. */
 void retry_init(struct retry *r, int64_t now_ns, int64_t deadline_ns, uint64_t seed);
 
 /* Bytes came: waits start small again. */

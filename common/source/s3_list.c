@@ -348,9 +348,13 @@ static size_t url_decode(char *s, size_t len)
 	size_t out = 0;
 
 	for (size_t i = 0; i < len; i++) {
-		char c = s[i] == '+' ? ' ' : s[i];
-		if (c == '%' && len - i > 2 && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
-			c = (char)(digit(s[i + 1]) << 4 | digit(s[i + 2]));
+		char c = s[i];
+		if (c == '+')
+			c = ' ';
+		int high = c == '%' && len - i > 2 ? digit(s[i + 1]) : -1;
+		int low = high >= 0 ? digit(s[i + 2]) : -1;
+		if (low >= 0) {
+			c = (char)(high << 4 | low);
 			i += 2;
 		}
 		s[out++] = c;

@@ -58,8 +58,11 @@ static void copy_clean(char *out, size_t size, const char *text, size_t len)
 {
 	size_t n = MIN(len, size - 1);
 
-	for (size_t i = 0; i < n; i++)
-		out[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+	for (size_t i = 0; i < n; i++) {
+		out[i] = '?';
+		if (text[i] >= ' ' && text[i] <= '~')
+			out[i] = text[i];
+	}
 	out[n] = '\0';
 }
 

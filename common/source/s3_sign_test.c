@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <errno.h>
 #include <cmocka.h>
@@ -14,8 +15,7 @@ static void assert_signature(const struct s3_to_sign *in, const char *names, con
 
 	assert_int_equal(s3_sign(in, auth, sizeof auth), 0);
 	assert_non_null(strstr(auth, "AWS4-HMAC-SHA256 Credential=AKI"));
-	strcpy(expected, "SignedHeaders=");
-	strcat(strcat(strcat(expected, names), ", Signature="), want);
+	(void)snprintf(expected, sizeof expected, "SignedHeaders=%s, Signature=%s", names, want);
 	assert_string_equal(strstr(auth, "SignedHeaders="), expected);
 }
 

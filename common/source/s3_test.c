@@ -42,7 +42,8 @@ static const char *origin_path(void)
 	path[n] = '\0';
 	for (int i = 0; i < 3; i++) /* BUILD/common/source/s3_test */
 		*strrchr(path, '/') = '\0';
-	strcat(path, "/bench/larder-origin");
+	size_t used = strlen(path);
+	(void)snprintf(path + used, sizeof path - used, "/bench/larder-origin");
 	return path;
 }
 
@@ -176,7 +177,7 @@ static int suite_setup(void **state)
 
 	for (size_t i = 0; i < LENGTH(proxies); i++)
 		unsetenv(proxies[i]);
-	strcpy(fx.root, "/tmp/larder-s3-test-XXXXXX");
+	(void)snprintf(fx.root, sizeof fx.root, "/tmp/larder-s3-test-XXXXXX");
 	assert_non_null(mkdtemp(fx.root));
 	char path[128];
 	snprintf(path, sizeof path, "%s/files", fx.root);
@@ -194,14 +195,11 @@ static int suite_setup(void **state)
 
 static int suite_teardown(void **state)
 {
-	char command[128];
-
 	source_free(fx.s);
 	source_loop_free(fx.loop);
 	mem_free(fx.pattern);
 	stop_origin(fx.pid);
-	snprintf(command, sizeof command, "rm -rf %s", fx.root);
-	return system(command);
+	return remove_tree(fx.root);
 }
 
 static int test_setup(void **state)

@@ -3,6 +3,7 @@
 #define COMMON_SOURCE_TESTING_H
 
 #include <errno.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +19,17 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/source.h"
+
+static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+/* Removes a folder with all in it; follows no link. */
+static inline int remove_tree(const char *dir)
+{
+	return nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
 
 struct waiter {
 	pthread_mutex_t lock;

@@ -136,7 +136,7 @@ static int attach(struct exchange *x, int mount_fd, int target, uint32_t *ret_mi
 
 static int open_target(const struct mounter *m, struct exchange *x)
 {
-	bool mounted;
+	bool mounted = false;
 	int target = open_below(m->mount_roots, m->mount_root_count, x->request->path, "mount point", x);
 
 	if (target < 0)

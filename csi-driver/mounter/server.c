@@ -77,7 +77,10 @@ static void close_all(const int *fds, size_t count)
 
 static void log_refusal(const struct exchange *x)
 {
-	if (x->reply.status)
+	bool nothing_kept =
+		x->request->op == MOUNTER_FETCH && x->reply.status == -ENOENT; /* a client's first start */
+
+	if (x->reply.status && !nothing_kept)
 		log_write(LOG_WARN, "request refused", LOG_INT("client", x->client),
 			  LOG_INT("op", x->request->op), LOG_INT("status", x->reply.status),
 			  LOG_STR("why", x->reply.text), NULL);

@@ -1,0 +1,145 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/human.h"
+#include "cli/json.h"
+#include "cli/node_client.h"
+#include "cli/terminal.h"
+#include "common/base/quantity.h"
+
+static const char *phase_name(Larder__V1__DatasetStatus__Phase phase)
+{
+	static const char *const names[] = {"pending", "syncing", "ready", "failed"};
+	return (unsigned)phase < LENGTH(names) ? names[phase] : "unknown";
+}
+
+static void say(const char *before, const char *text)
+{
+	(void)fputs(before, stdout);
+	term_text(stdout, text, strlen(text));
+	(void)fputc('\n', stdout);
+}
+
+static void print_dataset(const Larder__V1__DatasetStatus *d)
+{
+	char files[HUMAN_COUNT_MAX], bytes[16], cached[16], source[16];
+
+	bytes_format(d->bytes, bytes);
+	bytes_format(d->cached_bytes, cached);
+	bytes_format(d->source_bytes, source);
+	(void)printf("%s/%s: %s", d->namespace_, d->name, phase_name(d->phase));
+	if (d->version)
+		(void)printf(", version %llu, %s files, %s, %u%% cached (%s), %s from the source",
+			     (unsigned long long)d->version, human_count(d->files, files), bytes,
+			     human_percent(d->cached_bytes, d->bytes), cached, source);
+	else if (d->sync_objects)
+		(void)printf(", %s objects found", human_count(d->sync_objects, files));
+	(void)fputc('\n', stdout);
+	if (d->message[0])
+		say("  ", d->message);
+	for (size_t i = 0; i < d->n_warnings; i++)
+		say("  warning: ", d->warnings[i]);
+	for (size_t i = 0; i < d->n_unacted; i++)
+		say("  not acted on yet: ", d->unacted[i]);
+	if (d->denied)
+		(void)printf("  %s operations were denied by the source\n", human_count(d->denied, files));
+}
+
+static void print_tier(const Larder__V1__TierStatus *t)
+{
+	char used[16], most[16], objects[HUMAN_COUNT_MAX];
+
+	bytes_format(t->bytes_used, used);
+	bytes_format(t->bytes_max, most);
+	(void)printf("tier %s %s: %s of %s (%u%%), %s objects%s\n", t->kind, t->name, used, most,
+		     human_percent(t->bytes_used, t->bytes_max), human_count(t->objects, objects),
+		     t->failed ? ", FAILED: its disk gives errors" : "");
+}
+
+static void print_node(const Larder__V1__NodeStatus *n)
+{
+	char up[16];
+	int64_t seconds = (clock_wall_ns() - n->started_ns) / NS_PER_S;
+
+	(void)printf("node: version %s, up %s, worker pid %u, supervisor pid %u", n->version,
+		     human_seconds(seconds > 0 ? (uint64_t)seconds : 0, up), n->worker_pid,
+		     n->supervisor_pid);
+	if (n->worker_restarts)
+		(void)printf(", %u restarts (%u requests answered after one)", n->worker_restarts,
+			     n->requests_recovered);
+	for (size_t i = 0; i < n->n_without; i++)
+		(void)printf("%s%s", i ? ", " : "; without ", n->without[i]);
+	(void)fputc('\n', stdout);
+}
+
+static void print_status(const Larder__V1__StatusReply *s)
+{
+	for (size_t i = 0; i < s->n_datasets; i++)
+		print_dataset(s->datasets[i]);
+	if (!s->n_datasets)
+		(void)puts("no dataset");
+	for (size_t i = 0; i < s->n_mounts; i++)
+		(void)printf("mount %s: %s, version %llu, %s, %u files open\n", s->mounts[i]->target,
+			     s->mounts[i]->dataset, (unsigned long long)s->mounts[i]->version,
+			     s->mounts[i]->passthrough ? "passthrough" : "without passthrough",
+			     s->mounts[i]->opens);
+	for (size_t i = 0; i < s->n_tiers; i++)
+		print_tier(s->tiers[i]);
+	if (s->node)
+		print_node(s->node);
+}
+
+static int show(const struct common_options *o, const struct dataset_ref *only, struct err *err)
+{
+	char name[NAME_LABEL_MAX + 1];
+	CLEANUP(rpc_client_free) struct rpc_client *c = NULL;
+	Larder__V1__StatusReply *reply;
+
+	int r = node_connect(o->instance, name, &c, err);
+	if (!r)
+		r = node_status(c, only, NODE_CALL_NS, &reply, err);
+	if (r)
+		return r;
+	if (o->json) {
+		json_message(stdout, &reply->base);
+		(void)fputc('\n', stdout);
+	} else {
+		print_status(reply);
+	}
+	larder__v1__status_reply__free_unpacked(reply, NULL);
+	return fflush(stdout) ? err_set(err, -errno, "writing: %s", err_text(-errno)) : 0;
+}
+
+int status_command(const struct command *self, int argc, char **argv)
+{
+	struct common_options o;
+	struct dataset_ref only;
+	struct err err = {0};
+
+	int status = common_options_read(self, argc, argv, 0, 1, &o);
+	if (status >= 0)
+		return status;
+	int r = o.operand ? dataset_ref_parse_name(o.operand, &only, &err) : 0;
+	if (r)
+		return command_fail(EXIT_USAGE, &err, r);
+	rpc_init();
+	r = show(&o, o.operand ? &only : NULL, &err);
+	rpc_done();
+	return r ? command_fail(EXIT_FAILED, &err, r) : EXIT_GOOD;
+}
+
+int version_command(const struct command *self, int argc, char **argv)
+{
+	struct common_options o;
+	int status = common_options_read(self, argc, argv, 0, 0, &o);
+
+	if (status >= 0)
+		return status;
+	if (o.json)
+		(void)puts("{\"version\": \"" LARDER_VERSION "\"}");
+	else
+		(void)puts("larder " LARDER_VERSION);
+	return EXIT_GOOD;
+}
