@@ -25,7 +25,7 @@ class Context:
         self.watch = machine.Watch()
         self.instances = 0
         self.sums = {}  # CRC32C of each object, as hexadecimal
-        self.costs = []  # of the passes of ours in the row that runs
+        self.costs = {"ours": [], "theirs": []}  # of the passes in the row that runs
         self.peak_node = 0  # bytes: the most that larder-node held in any row
         self._store = self._hot = None
         self.copies = work / "copies"
@@ -56,18 +56,29 @@ class Context:
 
     def ours(self, what):
         """Runs a measured pass of ours and keeps what it cost. @what answers a dict with cpu_seconds of the reader."""
+        return self._pass("ours", what)
+
+    def theirs(self, what):
+        """The same for a pass of the limit or of a peer."""
+        return self._pass("theirs", what)
+
+    def _pass(self, whose, what):
         with machine.Costs(self.watch) as costs:
             result = what()
         costs.cpu["reader"] = result["cpu_seconds"]
-        self.costs.append(costs)
+        self.costs[whose].append(costs)
         return result
 
     def take_costs(self):
-        """Medians over the passes since the last call: {group: CPU seconds}, load, the greatest steal."""
-        costs, self.costs = self.costs, []
-        groups = sorted({name for c in costs for name in c.cpu})
-        cpu = {name: statistics.median(c.cpu.get(name, 0.0) for c in costs) for name in groups}
-        return cpu, max((c.load for c in costs), default=os.getloadavg()[0]), max((c.steal for c in costs), default=0.0)
+        """({"ours" or "theirs": {group: CPU seconds, the median of its passes}}, load, steal), load and steal the most, since
+        the last call."""
+        costs, self.costs = self.costs, {"ours": [], "theirs": []}
+        cpu = {}
+        for whose, passes in costs.items():
+            groups = sorted({name for c in passes for name in c.cpu})
+            cpu[whose] = {name: statistics.median(c.cpu.get(name, 0.0) for c in passes) for name in groups}
+        both = costs["ours"] + costs["theirs"]
+        return cpu, max((c.load for c in both), default=os.getloadavg()[0]), max((c.steal for c in both), default=0.0)
 
     # ---- objects and stores ----
 

@@ -319,7 +319,9 @@ class Peer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def cache_files(self, size):
-        return [p for p in self.cache.glob("**/*") if p.is_file() and p.stat().st_size == size]
+        """Its copies of objects of this size; s3fs keeps links to those in use below hidden folders."""
+        return [p for p in self.cache.glob("**/[!.]*") if p.is_file() and p.stat().st_size == size and
+                not any(part.startswith(".") for part in p.relative_to(self.cache).parts)]
 
 
 class Rclone(Peer):

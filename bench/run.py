@@ -48,7 +48,9 @@ def run_row(ctx, row, verbose):
 
 
 def say(done):
-    text = done.error or f"{report.value_of(done.row, done.figure)}, {done.figure.ours or ''} of {done.figure.limit or ''}"
+    text = done.error or report.value_of(done.row, done.figure)
+    if done.figure and done.figure.ours:
+        text += f": {done.figure.ours} beside {done.figure.limit}"
     print(f"{done.row.name:15} {report.verdict_of(done):8} {text} [{done.seconds:.0f} s]", flush=True)
 
 
