@@ -102,6 +102,7 @@ struct cache_object {
 	uint8_t tiers[CACHE_TIERS_MAX];
 	uint32_t dataset;
 	int64_t timeout_ns;
+	int64_t expired_ns; /* lock: when a wait last ran into its deadline; see EXPIRED_WINDOW_NS */
 	atomic_int openers, pins;
 	atomic_int_fast64_t used_ns; /* last use, since 1970 */
 

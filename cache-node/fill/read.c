@@ -239,11 +239,16 @@ void waits_fail(struct cache_object *o, uint64_t from, uint64_t to, int status, 
 	}
 }
 
+static void set_expired(const struct cache_object *o, struct err *err)
+{
+	(void)err_set(err, -EIO, "%s: the source did not deliver the bytes within %lld ms", o->key,
+		      (long long)(o->timeout_ns / NS_PER_MS));
+}
+
 void waits_expire(struct cache_object *o, int64_t now_ns)
 {
 	struct err err;
-	(void)err_set(&err, -EIO, "%s: the source did not deliver the bytes within %lld ms", o->key,
-		      (long long)(o->timeout_ns / NS_PER_MS));
+	set_expired(o, &err);
 	(void)pthread_mutex_lock(&o->lock);
 	list_for_each_safe (l, next, &o->waits) {
 		struct wait *w = LIST_ENTRY(l, struct wait, link);
@@ -252,9 +257,21 @@ void waits_expire(struct cache_object *o, int64_t now_ns)
 		w->status = -EIO;
 		w->err = err;
 		wait_settle(w);
+		o->expired_ns = now_ns;
 	}
+	/* A fetch that nobody waits for any more must not be joined by the next reader, stuck as it is. */
+	if (list_empty(&o->waits) && o->plan)
+		plan_calm(o->plan);
 	fetch_cancel_unwanted(o);
 	(void)pthread_mutex_unlock(&o->lock);
+}
+
+/* The kernel repeats a failed read-ahead page by page at once: the reader gets its error after one deadline, not two. */
+#define EXPIRED_WINDOW_NS (100 * NS_PER_MS)
+
+static bool just_expired(const struct cache_object *o, int64_t now)
+{
+	return o->expired_ns && now - o->expired_ns < EXPIRED_WINDOW_NS;
 }
 
 static struct wait *wait_new(struct cache_object *o, struct cache_read *r, int64_t started_ns)
@@ -280,7 +297,8 @@ static bool read_try(struct cache_object *o, struct cache_read *r, int64_t now)
 	bool failed = false;
 	(void)pthread_mutex_lock(&o->lock);
 	bool hit = answer_gather(o, r, &a);
-	if (!hit || !object_is_sealed(o)) {
+	bool expired = !hit && just_expired(o, now);
+	if (!expired && (!hit || !object_is_sealed(o))) {
 		struct plan *plan = object_plan(o);
 		if (plan)
 			plan_read(plan, r->offset, r->length, r->stream);
@@ -299,9 +317,12 @@ static bool read_try(struct cache_object *o, struct cache_read *r, int64_t now)
 	if (hit)
 		answered = answer_serve(o, r, &a, now);
 	fetch_launch(&launch);
-	if (failed) {
+	if (expired || failed) {
 		struct err err;
-		(void)err_set(&err, -EIO, "%s: out of memory", o->key);
+		if (expired)
+			set_expired(o, &err);
+		else
+			(void)err_set(&err, -EIO, "%s: out of memory", o->key);
 		r->done(r, -EIO, NULL, 0, &err);
 	}
 	return answered;

@@ -25,7 +25,7 @@ int64_t retry_failed(struct retry *r, int64_t now_ns, int64_t after_ns)
 {
 	int64_t bound_ns = RETRY_CAP_NS;
 
-	if (r->failures < 7) /* 50 ms << 7 is above the cap */
+	if (r->failures < 6) /* 50 ms << 6 is above the cap */
 		bound_ns = MIN(RETRY_BASE_NS << r->failures, RETRY_CAP_NS);
 	r->failures++;
 	int64_t wait_ns = (int64_t)rng_below(&r->rng, (uint64_t)bound_ns + 1);

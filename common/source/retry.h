@@ -2,7 +2,7 @@
  * retry - when to try again, and when to give up.
  *
  * Full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015): each wait is uniform between 0 and a bound that
- * doubles from 50 ms to 5 s with every failure since the last progress. A store's Retry-After is a lower bound. Pure.
+ * doubles from 50 ms to 2 s with every failure since the last progress. A store's Retry-After is a lower bound. Pure.
  */
 #ifndef COMMON_SOURCE_RETRY_H
 #define COMMON_SOURCE_RETRY_H
@@ -13,7 +13,7 @@
 #include "common/base/rng.h"
 
 #define RETRY_BASE_NS     50000000LL
-#define RETRY_CAP_NS      5000000000LL
+#define RETRY_CAP_NS      2000000000LL /* a reader with a deadline of a few seconds must meet a try after the store is back */
 #define RETRY_IDLE_MAX_NS 30000000000LL /* without a deadline: give up so long after the last progress */
 #define RETRY_NEVER       (-1LL)
 
