@@ -4,3 +4,5 @@ BUILD_PACKAGES := gcc make pkg-config libgrpc-dev libprotobuf-c-dev protobuf-c-c
 RUN_PACKAGES := python3 python3-venv
 TEST_PACKAGES := libcmocka-dev clang clang-tidy clang-format cppcheck shellcheck codespell universal-ctags libclang-rt-dev \
 	debootstrap python3-pytest python3-boto3 fio curl git
+# Only the benchmarks: a peer to stand beside.
+BENCH_PACKAGES := s3fs fuse3

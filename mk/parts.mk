@@ -12,14 +12,14 @@ NODE_OBJS := $(call objects,$(call sources,cache-node cache-node/*))
 MOUNTER_OBJS := $(call objects,$(call sources,csi-driver/mounter))
 OPERATOR_OBJS := $(call objects,$(call sources,operator-shim))
 CLI_OBJS := $(call objects,$(call sources,cli))
-ORIGIN_OBJS := $(call objects,$(call sources,bench/origin))
+BENCH_OBJS := $(call objects,$(call sources,bench/*))
 
 $(B)/common.a: $(COMMON_OBJS)
 $(B)/cache-node.a: $(NODE_OBJS)
 $(B)/csi-driver.a: $(MOUNTER_OBJS)
 $(B)/operator-shim.a: $(OPERATOR_OBJS)
 $(B)/cli.a: $(CLI_OBJS)
-$(B)/bench.a: $(ORIGIN_OBJS)
+$(B)/bench.a: $(BENCH_OBJS)
 
 # gRPC's own pkg-config file names some 60 libraries that shared linking does not need.
 PKGS := libcurl libcjson fuse3 openssl yaml-0.1 expat libprotobuf-c libmicrohttpd
@@ -29,7 +29,7 @@ LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
 PROGRAMS := $(B)/bin/larder $(LIBEXEC)/larder-node $(LIBEXEC)/larder-operator $(LIBEXEC)/larder-mounter
-BENCH_PROGRAMS := $(B)/bench/larder-origin
+BENCH_PROGRAMS := $(B)/bench/larder-origin $(B)/bench/larder-reader $(B)/bench/larder-ranges
 
 define link
 	@mkdir -p $(@D)
@@ -43,7 +43,7 @@ $(LIBEXEC)/larder-node: $(B)/cache-node/main.o $(B)/cache-node.a $(B)/common.a
 	$(call link)
 $(LIBEXEC)/larder-operator: $(B)/operator-shim/main.o $(B)/operator-shim.a $(B)/common.a
 	$(call link)
-$(B)/bench/larder-origin: $(B)/bench/origin/main.o $(B)/bench.a $(B)/common.a
+$(BENCH_PROGRAMS): $(B)/bench/larder-%: $(B)/bench/%/main.o $(B)/bench.a $(B)/common.a
 	$(call link)
 # The one privileged program is static and knows only libc (and so has no sanitizer).
 $(LIBEXEC)/larder-mounter: $(B)/csi-driver/mounter/main.o $(B)/csi-driver.a $(B)/common.a
@@ -53,7 +53,7 @@ $(LIBEXEC)/larder-mounter: $(B)/csi-driver/mounter/main.o $(B)/csi-driver.a $(B)
 
 # Tests: FOO_test.c links the archive of its part, then common.
 TEST_SRCS := $(wildcard common/*_test.c common/*/*_test.c cache-node/*_test.c cache-node/*/*_test.c \
-	csi-driver/*/*_test.c operator-shim/*_test.c cli/*_test.c bench/origin/*_test.c)
+	csi-driver/*/*_test.c operator-shim/*_test.c cli/*_test.c bench/*/*_test.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)
 part_of = $(B)/$(firstword $(subst /, ,$(patsubst $(B)/%,%,$(1)))).a
 .SECONDEXPANSION:

@@ -9,6 +9,7 @@ help:
 	@echo 'make tidy       the style guide: layers, sizes, format, spelling, headers alone, shellcheck, clang-tidy, cppcheck'
 	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
 	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY=name'
+	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
 	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
 	@echo 'make install uninstall    PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make clean      remove $(B)/'
@@ -51,6 +52,14 @@ fuzz:
 	@$(MAKE) --no-print-directory fuzzers CC=clang B=$(B)/fuzz FUZZER=1
 	@sh mk/fuzz.sh $(B)/fuzz $(SECONDS) $(FUZZERS:$(B)/%=$(B)/fuzz/%)
 fuzzers: $(FUZZERS)
+
+# All rows write docs/benchmarks.md; some, named by ROW, only print their table.
+ROW ?=
+ROUNDS ?= 5
+bench:
+	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(BENCH_PACKAGES)
+	@$(MAKE) --no-print-directory build
+	@python3 bench/run.py --build $(B) --rounds $(ROUNDS) $(ROW:%=--row %)
 
 # SUITES and BARE_COMMANDS narrow it; git and make are all the trees get before `make run`.
 SUITES ?= bookworm trixie

@@ -1,0 +1,153 @@
+"""What the rows share: folders, objects, stores, the reader, and what each measured pass cost."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+
+import machine
+import programs
+import s3
+
+GIB = 1 << 30
+HOT, HOT_BYTES = "hot", 1 * GIB
+COLD, COLD_BYTES = "cold", 2 * GIB
+SIZES = {HOT: HOT_BYTES, COLD: COLD_BYTES}
+SECTION_S = 0.5  # of one timed pass over hot data
+
+
+class Context:
+    """Lives for the whole run. What is dear is made when a row first asks for it, and taken away by close()."""
+
+    def __init__(self, build, work, larder, rounds):
+        self.build, self.work, self.larder, self.rounds = build, work, larder, rounds
+        self.watch = machine.Watch()
+        self.instances = 0
+        self.sums = {}  # CRC32C of each object, as hexadecimal
+        self.costs = {"ours": [], "theirs": []}  # of the passes in the row that runs
+        self.peak_node = 0  # bytes: the most that larder-node held in any row
+        self._store = self._hot = None
+        self.copies = work / "copies"
+        self.copies.mkdir()
+
+    # ---- tools ----
+
+    def tool(self, name, *words):
+        """Runs a program of bench/ and answers its JSON."""
+        command = [str(self.build / "bench" / name), *map(str, words)]
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": programs.KEYS[0], "AWS_SECRET_ACCESS_KEY": programs.KEYS[1]}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip() or f"{name} failed with {done.returncode}")
+        return json.loads(done.stdout)
+
+    def read(self, path, *words):
+        return self.tool("larder-reader", "--file", path, *words)
+
+    def sum_of(self, path):
+        return self.read(path, "--crc")["crc"][0]
+
+    def check_sum(self, path, key):
+        """Every byte of @path, outside of anything timed."""
+        got = self.sum_of(path)
+        if got != self.sums[key]:
+            raise RuntimeError(f"wrong bytes: {path} sums to {got}, {key} to {self.sums[key]}")
+
+    def ours(self, what):
+        """Runs a measured pass of ours and keeps what it cost. @what answers a dict with cpu_seconds of the reader."""
+        return self._pass("ours", what)
+
+    def theirs(self, what):
+        """The same for a pass of the limit or of a peer."""
+        return self._pass("theirs", what)
+
+    def _pass(self, whose, what):
+        with machine.Costs(self.watch) as costs:
+            result = what()
+        costs.cpu["reader"] = result["cpu_seconds"]
+        self.costs[whose].append(costs)
+        return result
+
+    def take_costs(self):
+        """({"ours" or "theirs": {group: CPU seconds, the median of its passes}}, load, steal), load and steal the most, since
+        the last call."""
+        costs, self.costs = self.costs, {"ours": [], "theirs": []}
+        cpu = {}
+        for whose, passes in costs.items():
+            groups = sorted({name for c in passes for name in c.cpu})
+            cpu[whose] = {name: statistics.median(c.cpu.get(name, 0.0) for c in passes) for name in groups}
+        both = costs["ours"] + costs["theirs"]
+        return cpu, max((c.load for c in both), default=os.getloadavg()[0]), max((c.steal for c in both), default=0.0)
+
+    # ---- objects and stores ----
+
+    def copy(self, key):
+        """A file with the bytes of an object on the tier's file system: the native side of a comparison."""
+        path = self.copies / key
+        if not path.exists():
+            origin = programs.Origin(self, {key: SIZES[key]})
+            try:
+                self.tool("larder-ranges", "--url", f"{origin.url}/{programs.BUCKET}/{key}", "--size", SIZES[key],
+                          "--out", path)
+            finally:
+                origin.stop()
+        self.sums.setdefault(key, self.sum_of(path))
+        return path
+
+    def store(self):
+        """The S3 server, with both objects in it."""
+        if not self._store:
+            self._store = programs.Versitygw(self)
+            s3.make_bucket(self._store.address, programs.BUCKET, programs.KEYS)
+            for key in SIZES:
+                s3.put_file(self._store.address, programs.BUCKET, key, programs.KEYS, self.copy(key))
+            os.sync()
+        return self._store
+
+    def warm_store(self, key):
+        """The server's file into the page cache, so that its disk is not what is measured."""
+        self.read(self.work / "s3" / programs.BUCKET / key)
+
+    def hot(self):
+        """(mount's file, native copy), both complete and in the page cache by one sequential read from the disk each."""
+        if not self._hot:
+            larder = programs.Larder(self, self.store())
+            self._hot = larder
+            larder.up()
+            self.check_sum(larder.mount / HOT, HOT)
+            larder.wait_sealed(HOT_BYTES)
+        return self._hot
+
+    def hot_files(self):
+        larder = self.hot()
+        native, mounted = self.copy(HOT), larder.mount / HOT
+        for path in (larder.tier_file(HOT_BYTES), native):
+            forget(path)
+        self.read(mounted)
+        self.read(native)
+        return mounted, native
+
+    def drop_hot(self):
+        if self._hot:
+            larder, self._hot = self._hot, None
+            larder.down()
+
+    def close(self):
+        try:
+            self.drop_hot()
+        finally:
+            if self._store:
+                self._store.stop()
+            self.watch.stop()
+            shutil.rmtree(self.work, ignore_errors=True)
+
+
+def forget(path):
+    """Writes a file back and drops its pages, and nobody else's."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)

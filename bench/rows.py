@@ -1,0 +1,285 @@
+"""The rows of the table: each says what it measures and what it must reach, and answers a Figure."""
+
+import collections
+import contextlib
+import json
+import signal
+import subprocess
+import threading
+import time
+
+import machine
+import programs
+import rounds
+from context import COLD, COLD_BYTES, HOT, HOT_BYTES, SECTION_S, forget
+from rounds import Figure
+
+MIB = 1 << 20
+CAP = 500_000_000  # bytes a second of the capped origin
+OURS_MEMORY = 2 * COLD_BYTES + 512 * MIB  # page cache that a cold pass fills: the tier's file, and the mounted file
+RANGES_MEMORY = COLD_BYTES + 512 * MIB  # the file that is written
+SWEEP = (1, 2, 4, 8, 16, 32)  # connections
+SINGLE_FLIGHT_READERS = 32
+IDLE_S = 60
+
+Row = collections.namedtuple("Row", "name title against unit must goal more_is_better run")
+ROWS = []
+
+
+def row(name, title, against, must, goal, more_is_better=True, unit=""):
+    """Registers a row. The table shows them in the order they stand in here, and that is the order they run in."""
+
+    def register(run):
+        ROWS.append(Row(name, title, against, unit, must, goal, more_is_better, run))
+        return run
+
+    return register
+
+
+def byte_rate(result):
+    return result["bytes"] / result["seconds"]
+
+
+def op_rate(result):
+    return result["ops"] / result["seconds"]
+
+
+# ---- hot ----
+
+
+def hot_row(ctx, mode, rate, unit, scale):
+    mounted, native = ctx.hot_files()
+    words = ("--mode", mode, "--seconds", SECTION_S)
+    for path in (mounted, native):  # once untimed, so that the first round is like the others
+        ctx.read(path, *words)
+    latencies = []
+
+    def ours():
+        result = ctx.ours(lambda: ctx.read(mounted, *words))
+        latencies.append(result)
+        return rate(result)
+
+    done = rounds.run(ctx.rounds, lambda: rate(ctx.theirs(lambda: ctx.read(native, *words))), ours)
+    figure = Figure.of_rounds(done, unit, scale)
+    middle = sorted(latencies, key=lambda r: r["p50_us"])[len(latencies) // 2]
+    figure.notes.insert(0, f"p50 {middle['p50_us']:.4g} us, p99 {middle['p99_us']:.4g} us")
+    return figure
+
+
+@row("hot-seq", "hot, complete: sequential 1 MiB", "native ext4", 0.80, 0.97)
+def hot_seq(ctx):
+    return hot_row(ctx, "seq", byte_rate, "GiB/s", 2**30)
+
+
+@row("hot-rand4k", "hot, complete: random 4 KiB, one at a time", "native ext4", 0.85, 0.97)
+def hot_rand4k(ctx):
+    return hot_row(ctx, "rand", op_rate, "k reads/s", 1e3)
+
+
+@row("hot-mmaprand", "hot, complete: random pages of a map", "native ext4", 0.95, 1.0)
+def hot_mmaprand(ctx):
+    return hot_row(ctx, "mmaprand", op_rate, "k pages/s", 1e3)
+
+
+# ---- nobody there ----
+
+STOPPED_READS = (("seq",), ("rand", "--bytes", 256 * MIB), ("mmapseq",), ("mmaprand", "--bytes", 256 * MIB))
+
+
+class HeldReader:
+    """A reader that has opened and mapped its file and waits for the word."""
+
+    def __init__(self, ctx, path, words):
+        command = [str(ctx.build / "bench/larder-reader"), "--file", str(path), "--hold", "--crc", "--mode",
+                   *map(str, words)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{' '.join(command)} did not open its file")
+
+    def go(self):
+        """Its sum, or "" when no answer came within 30 s."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        lines = []
+        waiter = threading.Thread(target=lambda: lines.append(self.process.stdout.readline()), daemon=True)
+        waiter.start()
+        waiter.join(30)
+        return json.loads(lines[0])["crc"][0] if lines and lines[0] else ""
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@row("sigstop", "the same reads, supervisor, worker and mounter stopped: right sums", "reads", 1.0, 1.0)
+def sigstop(ctx):
+    mounted, native = ctx.hot_files()
+    larder = ctx.hot()
+    right = []
+    for _ in range(ctx.rounds):
+        wanted = [ctx.read(native, "--crc", "--mode", *words)["crc"][0] for words in STOPPED_READS]
+        readers = [HeldReader(ctx, mounted, words) for words in STOPPED_READS]
+        larder.signal(signal.SIGSTOP)
+        try:
+            got = [reader.go() for reader in readers]
+        finally:
+            larder.signal(signal.SIGCONT)
+            for reader in readers:
+                reader.end()
+        right.append(sum(g == w for g, w in zip(got, wanted)) / len(wanted))
+    figure = Figure([min(right)], [f"{len(right)} times {len(STOPPED_READS)} reads: pread and map, in order and at random"])
+    return figure
+
+
+# ---- peers ----
+
+
+@contextlib.contextmanager
+def hot_peer(ctx, kind):
+    """A peer whose cache holds the whole file, that cache in the page cache by one sequential read."""
+    with kind(ctx, ctx.store()) as peer:
+        mounted = peer.mount / HOT
+        ctx.check_sum(mounted, HOT)
+        for path in peer.cache_files(HOT_BYTES):
+            forget(path)
+            ctx.read(path)
+        yield mounted
+
+
+def peer_row(ctx, kind, mode, rate, unit, scale):
+    ours_path, _ = ctx.hot_files()
+    words = ("--mode", mode, "--seconds", SECTION_S, "--drop")
+    with hot_peer(ctx, kind) as peer_path:
+
+        def ours():  # again and again: once through the file is too short to time
+            return rate(ctx.ours(lambda: ctx.read(ours_path, *words)))
+
+        def peer():  # once through the file at most
+            return rate(ctx.theirs(lambda: ctx.read(peer_path, *words, "--bytes", HOT_BYTES)))
+
+        # What stands on both sides is ours here: a peer is compared with the mean of the two passes around it.
+        done = rounds.run(ctx.rounds, ours, peer)
+    turned = Figure.of_rounds(done, unit, scale)
+    figure = Figure([1 / ratio for ratio in turned.values], turned.notes, ours=turned.limit, limit=turned.ours)
+    figure.steady = turned.steady
+    return figure
+
+
+@row("rclone-seq", "beside rclone mount, hot: sequential 1 MiB", "rclone", 2.0, 5.0, unit="x")
+def rclone_seq(ctx):
+    return peer_row(ctx, programs.Rclone, "seq", byte_rate, "GiB/s", 2**30)
+
+
+@row("rclone-rand4k", "beside rclone mount, hot: random 4 KiB", "rclone", 10.0, 15.0, unit="x")
+def rclone_rand4k(ctx):
+    return peer_row(ctx, programs.Rclone, "rand", op_rate, "k reads/s", 1e3)
+
+
+@row("s3fs-seq", "beside s3fs, hot: sequential 1 MiB", "s3fs", 2.0, 5.0, unit="x")
+def s3fs_seq(ctx):
+    return peer_row(ctx, programs.S3fs, "seq", byte_rate, "GiB/s", 2**30)
+
+
+@row("s3fs-rand4k", "beside s3fs, hot: random 4 KiB", "s3fs", 10.0, 15.0, unit="x")
+def s3fs_rand4k(ctx):
+    return peer_row(ctx, programs.S3fs, "rand", op_rate, "k reads/s", 1e3)
+
+
+# ---- cold ----
+
+
+def cold_pass(ctx, store, key):
+    """Bytes a second of one sequential read through a mount that was made for it, over an empty cache."""
+    with programs.Larder(ctx, store) as larder:
+        machine.touch_memory(OURS_MEMORY)
+        result = ctx.ours(lambda: ctx.read(larder.mount / key))
+        ctx.check_sum(larder.mount / key, key)
+    return byte_rate(result)
+
+
+@row("cold-capped", "cold sequential 2 GiB, origin capped at 500 MB/s", "the cap", 0.95, 0.99)
+def cold_capped(ctx):
+    ctx.drop_hot()
+    ctx.copy(COLD)
+    origin = programs.Origin(ctx, {COLD: COLD_BYTES}, CAP)
+    try:
+        rates = [cold_pass(ctx, origin, COLD) for _ in range(ctx.rounds)]
+    finally:
+        origin.stop()
+    rate = sorted(rates)[len(rates) // 2]
+    return Figure([r / CAP for r in rates], ours=f"{rate / 1e6:.4g} MB/s", limit=f"{CAP / 1e6:.4g} MB/s")
+
+
+def ranges_pass(ctx, store, connections, check=False):
+    """Bytes a second of parallel ranged requests, written to the tier's file system."""
+    out = ctx.copies / "ranges.tmp"
+    machine.touch_memory(RANGES_MEMORY)
+    try:
+        result = ctx.theirs(lambda: ctx.tool("larder-ranges", "--url", f"{store.url}/{programs.BUCKET}/{COLD}", "--size",
+                                             COLD_BYTES, "--out", out, "--connections", connections))
+        if check:
+            ctx.check_sum(out, COLD)
+    finally:
+        out.unlink(missing_ok=True)
+    return byte_rate(result)
+
+
+@row("cold-uncapped", "cold sequential 2 GiB, versitygw", "best of 1 to 32 ranged curls", 0.55, 0.8)
+def cold_uncapped(ctx):
+    ctx.drop_hot()
+    store = ctx.store()
+    ctx.warm_store(COLD)
+    rates = {n: ranges_pass(ctx, store, n, check=True) for n in SWEEP}
+    best = sorted(rates, key=rates.get)[-2:]
+    done = rounds.run(ctx.rounds, lambda: max(ranges_pass(ctx, store, n) for n in best),
+                      lambda: cold_pass(ctx, store, COLD))
+    figure = Figure.of_rounds(done, "MB/s", 1e6)
+    swept = ", ".join(f"{n}: {rate / 1e6:.0f}" for n, rate in rates.items())
+    figure.notes.insert(0, f"connections and their MB/s when swept: {swept}; the better of the best two in each pass")
+    return figure
+
+
+@row("single-flight", "32 readers of one cold 1 GiB file: origin bytes", "the file's size", 1.01, 1.0, False)
+def single_flight(ctx):
+    ctx.drop_hot()
+    ctx.copy(HOT)
+    shares, seconds = [], []
+    origin = programs.Origin(ctx, {HOT: HOT_BYTES})
+    try:
+        for _ in range(min(3, ctx.rounds)):
+            with programs.Larder(ctx, origin) as larder:
+                origin.control("reset", "POST")
+                result = ctx.ours(lambda: ctx.read(larder.mount / HOT, "--jobs", SINGLE_FLIGHT_READERS, "--crc"))
+                if set(result["crc"]) != {ctx.sums[HOT]}:
+                    raise RuntimeError(f"readers saw wrong bytes: {sorted(set(result['crc']))}")
+                larder.wait_sealed(HOT_BYTES)
+                shares.append(origin.bytes_sent() / HOT_BYTES)
+                seconds.append(result["seconds"])
+    finally:
+        origin.stop()
+    return Figure(shares, [f"{SINGLE_FLIGHT_READERS} readers done in {sorted(seconds)[len(seconds) // 2]:.3g} s"])
+
+
+# ---- memory ----
+
+
+@row("memory-idle", "larder-node, all processes, idle for 60 s", "own memory", 32, 16, False, "MiB")
+def memory_idle(ctx):
+    ctx.drop_hot()
+    with programs.Larder(ctx, ctx.store()) as larder:
+        fresh = machine.own_memory(larder.of("larder-node")) / MIB
+        ctx.check_sum(larder.mount / HOT, HOT)
+        time.sleep(IDLE_S)
+        idle = machine.own_memory(larder.of("larder-node")) / MIB
+    return Figure([idle], [f"{fresh:.3g} MiB once mounted, {idle:.3g} MiB 60 s after a cold read of 1 GiB"])
+
+
+@row("memory-serving", "larder-node, all processes, the most in all rows above", "own memory", 256, 128, False, "MiB")
+def memory_serving(ctx):
+    """By itself it serves a cold file to many readers; after other rows it tells their peak."""
+    if not ctx.peak_node:
+        with programs.Larder(ctx, ctx.store()) as larder:
+            ctx.ours(lambda: ctx.read(larder.mount / COLD, "--jobs", SINGLE_FLIGHT_READERS))
+        ctx.peak_node = ctx.watch.take_peaks().get("larder-node", 0)
+    return Figure([ctx.peak_node / MIB], [f"sampled every {machine.Watch.PERIOD_S * 1e3:.0f} ms"])
