@@ -83,3 +83,8 @@ uninstall:
 
 clean:
 	rm -rf $(B)
+
+# The long proofs; SECONDS is for each fuzz target. Their last log is kept in docs/proofs/.
+soak:
+	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS)
