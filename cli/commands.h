@@ -22,13 +22,14 @@ struct command {
 	size_t option_count;
 };
 
+/* One for each sub-command. The value is the exit status. */
 int up_command(const struct command *self, int argc, char **argv);
 int down_command(const struct command *self, int argc, char **argv);
 int status_command(const struct command *self, int argc, char **argv);
 int ls_command(const struct command *self, int argc, char **argv);
 int stat_command(const struct command *self, int argc, char **argv);
 int cat_command(const struct command *self, int argc, char **argv);
-int job_command(const struct command *self, int argc, char **argv); /* load and evict */
+int job_command(const struct command *self, int argc, char **argv);
 int version_command(const struct command *self, int argc, char **argv);
 int doctor_command(const struct command *self, int argc, char **argv);
 

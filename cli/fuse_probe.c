@@ -62,6 +62,5 @@ void fuse_probe(struct fuse_offer *ret)
 	if (n != (ssize_t)sizeof flags || !flags)
 		return;
 	*ret = (struct fuse_offer){.asked = true,
-				   .passthrough = flags & (uint64_t)FUSE_INIT2_PASSTHROUGH << 32,
-				   .resend = flags & (uint64_t)FUSE_INIT2_HAS_RESEND << 32};
+				   .passthrough = flags & (uint64_t)FUSE_INIT2_PASSTHROUGH << 32};
 }

@@ -11,7 +11,7 @@
 
 struct fuse_offer {
 	bool asked; /* false: not root, or no FUSE: nothing below is known */
-	bool passthrough, resend;
+	bool passthrough;
 };
 
 /* Forks; takes at most a second. */

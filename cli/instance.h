@@ -36,8 +36,8 @@ enum instance_state instance_look(int root_fd, const char *name);
 /* Names of the instances in @state, at most INSTANCES_MAX, sorted. Returns how many. */
 size_t instance_list(int root_fd, enum instance_state state, char ret[INSTANCES_MAX][NAME_LABEL_MAX + 1]);
 
-/* Chooses the instance a command is about: @wanted, or the only running one, or the only one left behind, or "default". 0; -EINVAL with words: the name is
- * no label, or several run. */
+/* Chooses the instance a command is about: @wanted, or the only running one, or the only one left behind, or "default".
+ * 0; -EINVAL with words: the name is no label, or several run. */
 MUST_CHECK int instance_choose(int root_fd, const char *wanted, char ret[NAME_LABEL_MAX + 1],
 			       struct err *err);
 

@@ -31,6 +31,7 @@ struct options {
 	const char *value;   /* of the option or operand just read; argv's memory */
 };
 
+/* A reader of @argv by the table @specs; both are borrowed for its life. */
 struct options options_over(const struct option_spec *specs, size_t count, int argc, char **argv);
 
 /* The next option's id, OPTIONS_OPERAND, or OPTIONS_END; -EINVAL with words. */

@@ -140,11 +140,11 @@ static void a_wrong_secret_file_is_told_without_its_values(void **state)
 
 static int parse(const char *line, struct up_options **o, struct err *err)
 {
-	char copy[512], *argv[32];
+	char copy[512], *argv[32], *rest;
 	int argc = 0;
 
 	(void)snprintf(copy, sizeof copy, "up %s", line);
-	for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+	for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
 		argv[argc++] = word;
 	return up_options_parse(argc, argv, o, err);
 }

@@ -29,11 +29,11 @@ static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof *w);
 
+	assert_non_null(w);
+	*state = w; /* tear_down() frees it */
 	(void)snprintf(w->path, sizeof w->path, "/tmp/larder-cli-test-XXXXXX");
-	if (!mkdtemp(w->path))
-		return -1;
+	assert_non_null(mkdtemp(w->path));
 	w->fd = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	*state = w;
 	return w->fd < 0;
 }
 

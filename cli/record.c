@@ -81,11 +81,11 @@ static bool add_targets(cJSON *root, const struct record *r)
 int record_write(const struct record *r, int dir_fd)
 {
 	cJSON *root = cJSON_CreateObject();
+	int64_t started_s = r->started_ns / 1000000000;
 	bool good = root && cJSON_AddStringToObject(root, "version", LARDER_VERSION) &&
 		    cJSON_AddStringToObject(root, "mount", r->mount) &&
 		    cJSON_AddStringToObject(root, "state", r->state) &&
-		    cJSON_AddNumberToObject(root, "started", (double)(r->started_ns / 1000000000)) &&
-		    add_targets(root, r);
+		    cJSON_AddNumberToObject(root, "started", (double)started_s) && add_targets(root, r);
 	char *text = good ? cJSON_Print(root) : NULL;
 	int e = text ? fd_write_file(dir_fd, "instance.json", text, strlen(text), 0644) : -ENOMEM;
 

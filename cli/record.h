@@ -41,6 +41,7 @@ MUST_CHECK int record_plan(struct record *r, char (*names)[RECORD_DATASET_MAX], 
 MUST_CHECK int record_write(const struct record *r, int dir_fd);
 MUST_CHECK int record_read(int dir_fd, struct record *ret);
 
+/* Frees what @r points to; it may be used again. */
 void record_done(struct record *r);
 
 #endif

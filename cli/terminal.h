@@ -21,6 +21,7 @@ struct progress_line {
 	int64_t told_ns;
 };
 
+/* A line on @out: rewritten in place on a terminal, written anew now and then elsewhere. */
 struct progress_line progress_line_on(FILE *out);
 
 /* Shows @text (no line break) if it is due at @now_ns. */

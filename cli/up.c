@@ -1,6 +1,6 @@
 /*
- * prepare -> read datasets -> start programs -> mount -> (daemon: let the first process go) -> supervise -> unmount -> stop -> clean.
- * Whatever step fails, the same undoing runs: each part of it looks at what there is.
+ * prepare -> read datasets -> start programs -> mount -> (daemon: let the first process go) -> supervise -> unmount ->
+ * stop -> clean. Whatever step fails, the same undoing runs: each part of it looks at what there is.
  */
 #include "cli/up.h"
 

@@ -268,7 +268,7 @@ static int run_check(char *const *args, char **ret, int *ret_status)
 			(void)execv(args[0], args);
 		_exit(127);
 	}
-	out = fd_close(out);
+	(void)fd_close(fd_take(&out)); /* ours, so that the end of the child's is the end of the pipe */
 	int r = read_output(in, ret), waited;
 	do
 		waited = waitpid(pid, ret_status, 0);
@@ -284,6 +284,7 @@ static int take_lines(struct up *u, char *text, struct err *err)
 
 	if (!names)
 		return err_set(err, -ENOMEM, "out of memory");
+	CHECK(text != NULL);
 	for (char *line = text, *end; *line; line = end) {
 		end = line + strcspn(line, "\n");
 		if (*end)

@@ -37,6 +37,7 @@ test:
 	@sh mk/test.sh $(MAKE) $(B)
 
 tidy: $(PB_HEADERS)
+	@python3 mk/tidy_test.py 2>$(B)/tidy_test.log || { cat $(B)/tidy_test.log; exit 1; }
 	@python3 mk/tidy.py --build $(B)
 
 ARGS ?=

@@ -31,6 +31,7 @@ struct fault {
 
 struct faults;
 
+/* An empty script of faults, owned by the caller; faults_free() takes NULL. 0 or -ENOMEM. */
 MUST_CHECK int faults_new(struct faults **ret);
 struct faults *faults_free(struct faults *f);
 DEFINE_CLEANUP(struct faults *, faults_free)

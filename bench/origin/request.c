@@ -23,9 +23,11 @@ static bool decode(const char *in, size_t len, char *out, size_t size)
 	for (size_t i = 0; i < len; i++) {
 		char c = in[i];
 		if (c == '%') {
-			if (len - i < 3 || digit(in[i + 1]) < 0 || digit(in[i + 2]) < 0)
+			int high = len - i < 3 ? -1 : digit(in[i + 1]);
+			int low = high < 0 ? -1 : digit(in[i + 2]);
+			if (low < 0)
 				return false;
-			c = (char)(digit(in[i + 1]) << 4 | digit(in[i + 2]));
+			c = (char)(high * 16 + low);
 			i += 2;
 		}
 		if (c == '\0' || n + 1 >= size)

@@ -18,6 +18,7 @@ struct server_config {
 
 struct server;
 
+/* Listens and serves. 0, -EADDRINUSE, -EINVAL (no address), -ENOMEM. */
 MUST_CHECK int server_new(const struct server_config *config, struct server **ret);
 
 /* Ends the connections and waits for their threads. NULL is fine; returns NULL. */

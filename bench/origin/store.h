@@ -40,6 +40,7 @@ MUST_CHECK int store_open(struct store *s, const char *path, struct store_object
 /* Pattern of the made-up content, SYNTHETIC_BYTES long. */
 const uint8_t *store_pattern(const struct store *s);
 
+/* Whether there is such a bucket, real or made up. */
 bool store_has_bucket(struct store *s, const char *bucket);
 
 /* One page: keys of @bucket that start with @prefix and come after @after (NULL: from the first), at most @max, in order.

@@ -424,7 +424,16 @@ static void broken_globs_are_named(void **state)
 	assert_string_equal(glob_error("[a/b]"), "has a '[' without its ']'");
 	assert_string_equal(glob_error("a\\"), "ends in a backslash");
 	assert_string_equal(glob_error("a//b"), "has an empty component");
+	assert_string_equal(glob_error("a\\/b"), "has a backslash before a slash");
 	assert_null(glob_error("[]a]"));
+	assert_null(glob_error("\\[a"));
+	assert_true(glob_match("\\[a", "[a", 2));
+}
+
+/* The escaped '[' was taken for the start of a class that hid the broken one, and matching read past the pattern. */
+static void a_broken_class_behind_an_escaped_bracket_is_refused(void **state)
+{
+	assert_string_equal(glob_error("\\[\\\\\\\\[]"), "has a '[' without its ']'");
 }
 
 static void exclude_wins_over_include(void **state)
@@ -613,6 +622,7 @@ int main(void)
 		cmocka_unit_test(globs_match_whole_paths),
 		cmocka_unit_test(a_hostile_glob_takes_no_exponential_time),
 		cmocka_unit_test(broken_globs_are_named),
+		cmocka_unit_test(a_broken_class_behind_an_escaped_bracket_is_refused),
 		cmocka_unit_test(exclude_wins_over_include),
 		cmocka_unit_test(a_dataset_survives_the_way_through_a_message),
 		cmocka_unit_test(a_message_is_trusted_no_more_than_a_file),

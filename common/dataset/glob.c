@@ -150,8 +150,13 @@ const char *glob_error(const char *pattern)
 	for (const char *p = pattern; p < end; p++) {
 		if (*p == '/' && p[1] == '/')
 			return "has an empty component";
-		if (*p == '\\' && ++p == end)
-			return "ends in a backslash";
+		if (*p == '\\') {
+			if (++p == end)
+				return "ends in a backslash";
+			if (*p == '/')
+				return "has a backslash before a slash";
+			continue; /* an escaped '[' begins no class */
+		}
 		if (*p != '[')
 			continue;
 		const char *close = class_end(p, end);

@@ -19,6 +19,7 @@
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/rpc.h"
+#include "common/rpc/handover.h"
 #include "common/rpc/wire.h"
 
 #define ARMED_PER_THREAD 8
@@ -97,6 +98,7 @@ static void call_free(struct rpc_call *c)
 static void start(struct rpc_call *c, enum step step, const grpc_op *ops, size_t count)
 {
 	c->pending++;
+	handover_give(&c->tags[step]);
 	CHECK(grpc_call_start_batch(c->call, ops, count, &c->tags[step], NULL) == GRPC_CALL_OK);
 }
 
@@ -124,6 +126,8 @@ static void arm(struct rpc_server *s)
 {
 	struct rpc_call *c = call_new(s);
 
+	if (c)
+		handover_give(&c->tags[STEP_NEW]);
 	if (c && grpc_server_request_call(s->server, &c->call, &c->details, &c->metadata, s->queue, s->queue,
 					  &c->tags[STEP_NEW]) != GRPC_CALL_OK)
 		call_free(c);
@@ -291,6 +295,7 @@ static void *queue_main(void *arg)
 			return NULL;
 		if (e.type == GRPC_OP_COMPLETE) {
 			const struct tag *t = e.tag;
+			handover_take(e.tag);
 			on_event(t->call, t->step, e.success);
 		}
 	}

@@ -13,7 +13,7 @@
 #include "common/base/rng.h"
 
 #define RETRY_BASE_NS     50000000LL
-#define RETRY_CAP_NS      2000000000LL /* a reader with a deadline of a few seconds must meet a try after the store is back */
+#define RETRY_CAP_NS      2000000000LL /* a reader with a short deadline must meet a try after the store is back */
 #define RETRY_IDLE_MAX_NS 30000000000LL /* without a deadline: give up so long after the last progress */
 #define RETRY_NEVER       (-1LL)
 
