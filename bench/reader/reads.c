@@ -105,6 +105,7 @@ struct reads *reads_free(struct reads *r)
 /* Copies what a read(2) would: a block is used by whoever asked for it, and the compiler must not see that it is not. */
 static void copy_out(struct reads *r, uint64_t at, size_t len)
 {
+	CHECK(r->map != NULL); /* read_block() maps before it copies */
 	memcpy(r->buf, r->map + at, len);
 	__asm__ volatile("" : : "r"(r->buf) : "memory");
 }
@@ -157,6 +158,7 @@ int reads_run(struct reads *r, struct reads_result *ret)
 	int64_t stop_ns = r->config.time_ns ? ret->start_ns + r->config.time_ns : INT64_MAX;
 	while (ret->ops < limit && ret->end_ns < stop_ns) {
 		uint64_t group = MIN(stride, limit - ret->ops);
+		CHECK(group > 0);
 		for (uint64_t i = 0; i < group; i++) {
 			int rc = read_block(r, ret->ops + i, &ret->bytes);
 			if (rc)
