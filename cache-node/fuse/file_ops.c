@@ -214,14 +214,15 @@ static void open_locked(struct session *s, fuse_req_t req, struct shm_node *node
 	if (id <= 0)
 		node->flags |= SHM_NODE_PAGES;
 	make_resident(f);
-	if (atomic_load(&slot->effect) == SHM_EFFECT_NONE)
+	bool counted = atomic_load(&slot->effect) == SHM_EFFECT_NONE;
+	if (counted)
 		atomic_fetch_add(opens, 1);
 	atomic_store(&slot->effect, SHM_EFFECT_COUNTED);
 	atomic_fetch_add(id > 0 ? &s->opened_passthrough : &s->opened_cached, 1);
 	int r = id > 0 ? reply_passthrough(req, fh, id) : reply_cached(req, fi, fh);
-	if (r != -ENOENT)
-		return;
-	/* The opener was killed, or was answered by our predecessor: no RELEASE will come for this reply. */
+	if (r != -ENOENT || !counted)
+		return; /* an open that our predecessor counted may be one that it answered: that file is open */
+	/* The opener was killed: no RELEASE will come. */
 	atomic_fetch_sub(opens, 1);
 	if (!atomic_load(&node->opens_cached) && !atomic_load(&node->opens_passthrough))
 		end_resident(f);

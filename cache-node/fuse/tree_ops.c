@@ -216,10 +216,12 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		struct shm_slot *slot = session_current_slot(s);
 		fi->fh = dir_handle(node->version, node->ordinal);
 		fi->cache_readdir = fi->keep_cache = !(node->flags & SHM_NODE_DETACHED);
-		if (atomic_load(&slot->effect) == SHM_EFFECT_NONE)
+		bool counted = atomic_load(&slot->effect) == SHM_EFFECT_NONE;
+		if (counted)
 			atomic_fetch_add(&v->dir_handles, 1);
 		atomic_store(&slot->effect, SHM_EFFECT_COUNTED);
-		if (fuse_reply_open(req, fi) == -ENOENT) /* nobody waited: no RELEASEDIR will come */
+		if (fuse_reply_open(req, fi) == -ENOENT &&
+		    counted) /* nobody waited: no RELEASEDIR will come */
 			atomic_fetch_sub(&v->dir_handles, 1);
 	}
 	(void)pthread_rwlock_unlock(&s->tree);
