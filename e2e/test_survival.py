@@ -37,10 +37,10 @@ class Readers:
         return reports
 
 
-def stalls_at(kills, reports):
-    """For each kill the longest operation that was under way then, in seconds."""
-    slow = [s for report in reports for s in report["slow"]]
-    return sorted(max((end - begin for begin, end in slow if begin <= kill <= end), default=0.0) for kill in kills)
+def stalls_at(kills, reports, owners):
+    """For each kill, and each reader of the mount it hit, how long that reader's operation took, in seconds."""
+    return sorted(max((end - begin for begin, end in report["slow"] if begin <= moment <= end), default=0.0)
+                  for one, moment in kills for report, owner in zip(reports, owners) if owner is one)
 
 
 def make_files(folder):
@@ -64,7 +64,7 @@ def test_kill_9_thirty_times_under_three_kinds_of_readers(folder):
     (folder / "cached").mkdir()
     through, cached = Instance(folder / "pt"), Instance(folder / "cached")
     readers = Readers()
-    kills = []
+    owners, kills = [], []
     try:
         through.start(s3_dataset(origin.endpoint))
         cached.start(s3_dataset(origin.endpoint), options=["--without=passthrough"])
@@ -76,12 +76,13 @@ def test_kill_9_thirty_times_under_three_kinds_of_readers(folder):
                 (through, "pread", "partial.bin"), (through, "direct", "partial.bin"), (through, "mmap", "partial.bin"),
                 (cached, "direct", "whole.bin"), (cached, "mmap", "whole.bin"), (cached, "pread", "partial.bin")]):
             readers.start(kind, one.mount / name, bucket / name, SEED + seed)
+            owners.append(one)
         for _ in range(KILLS):
             # Not sleeping for luck: the moment of the kill is what varies, and it is chosen by the seed.
             time.sleep(rng.uniform(0.1, 0.4))
             for one in (through, cached):
                 pid = wait_for("a worker", one.worker_pid)
-                kills.append(time.monotonic())
+                kills.append((one, time.monotonic()))
                 os.kill(pid, signal.SIGKILL)
                 wait_for("the next worker", lambda o=one, p=pid: o.worker_pid() not in (0, p))
         time.sleep(0.5)  # the readers go on for a moment after the last kill
@@ -91,7 +92,7 @@ def test_kill_9_thirty_times_under_three_kinds_of_readers(folder):
             assert report["errors"] == []
             assert report["wrong"] == []
             assert report["operations"] > KILLS
-        stalls = stalls_at(kills, reports)
+        stalls = stalls_at(kills, reports, owners)
         p99 = stalls[min(len(stalls) - 1, int(len(stalls) * 0.99))]
         status = {one.name: one.json("status")["node"] for one in (through, cached)}
         with_read = sum(node["kills_with_read"] for node in status.values())
