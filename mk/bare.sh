@@ -16,7 +16,8 @@ die() {
 mirror() {
 	# shellcheck disable=SC2016 # a format of apt's
 	uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
-	echo "${uri:-http://deb.debian.org/debian}"
+	[ -n "$uri" ] || die "no Debian mirror among this machine's apt sources; run apt-get update first"
+	echo "$uri"
 }
 
 # What makes apt and pip work here (a proxy, an authority of a firm) has to hold in the tree too.
