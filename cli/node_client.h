@@ -9,7 +9,8 @@
 #include "common/base/clock.h"
 #include "common/rpc.h"
 
-#define NODE_CALL_NS (30 * NS_PER_S)
+#define NODE_CALL_NS    (30 * NS_PER_S)
+#define NODE_UNMOUNT_NS (5 * NS_PER_S) /* also waits for a worker that is just being restarted */
 
 /* Connects to the instance chosen by @instance (NULL: see instance_choose()). rpc_init() was called. 0 with *ret owned by the
  * caller (rpc_client_free()) and its name in @ret_name; -ENOENT, -EACCES, -EINVAL with words. */

@@ -214,15 +214,16 @@ static void open_locked(struct session *s, fuse_req_t req, struct shm_node *node
 	if (id <= 0)
 		node->flags |= SHM_NODE_PAGES;
 	make_resident(f);
-	bool counted = atomic_load(&slot->effect) == SHM_EFFECT_NONE;
-	if (counted)
+	bool fresh = atomic_load(&slot->effect) == SHM_EFFECT_NONE;
+	if (fresh)
 		atomic_fetch_add(opens, 1);
 	atomic_store(&slot->effect, SHM_EFFECT_COUNTED);
 	atomic_fetch_add(id > 0 ? &s->opened_passthrough : &s->opened_cached, 1);
 	int r = id > 0 ? reply_passthrough(req, fh, id) : reply_cached(req, fi, fh);
-	if (r != -ENOENT || !counted)
-		return; /* an open that our predecessor counted may be one that it answered: that file is open */
-	/* The opener was killed: no RELEASE will come. */
+	/* Nobody waits: no RELEASE will come for this reply. What a killed predecessor counted it had answered, though: its
+	 * opener will release it. */
+	if (r != -ENOENT || !fresh)
+		return;
 	atomic_fetch_sub(opens, 1);
 	if (!atomic_load(&node->opens_cached) && !atomic_load(&node->opens_passthrough))
 		end_resident(f);
@@ -326,7 +327,9 @@ static void on_interrupt(fuse_req_t req, void *arg)
 	struct read_op *op = arg;
 
 	(void)req;
-	notify_cancel(op->session, op); /* elsewhere: libfuse holds a lock of the request here */
+	atomic_store(&op->interrupted, true);
+	if (atomic_load(&op->started))
+		notify_cancel(op->session, op); /* elsewhere: libfuse holds a lock of the request here */
 }
 
 static void read_start(struct session *s, fuse_req_t req, struct open_file *f, uint64_t off, uint32_t len,
@@ -344,9 +347,15 @@ static void read_start(struct session *s, fuse_req_t req, struct open_file *f, u
 	atomic_store(&op->refs,
 		     2); /* one is this function's, so that an early end does not free the slot under it */
 	atomic_store(&op->done, false);
+	atomic_store(&op->started, false);
+	atomic_store(&op->interrupted, false);
 	list_init(&op->cancel_link);
 	fuse_req_interrupt_func(req, on_interrupt, op);
 	cache_read_start(f->object, &op->read);
+	/* The cache knows only reads that were started: an interrupt that came before is handled here. */
+	atomic_store(&op->started, true);
+	if (atomic_load(&op->interrupted) && !atomic_load(&op->done))
+		notify_cancel(s, op);
 	read_op_unref(op);
 }
 

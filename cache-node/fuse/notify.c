@@ -41,12 +41,48 @@ void notify_inode(struct session *s, uint64_t node_id)
 	push_new(s, node_id, false, NULL, 0);
 }
 
+void notify_begin(struct session *s, uint32_t from)
+{
+	(void)pthread_mutex_lock(&s->notify.lock);
+	s->notify.changes++;
+	if (!atomic_load(&s->shm.h->untold))
+		atomic_store(&s->shm.h->untold, from + 1);
+	(void)pthread_mutex_unlock(&s->notify.lock);
+}
+
+void notify_end(struct session *s)
+{
+	struct notice *n = mem_calloc(1, sizeof *n);
+
+	if (!n)
+		return;                /* the mark stays: a successor tells more than it must */
+	n->end_of = s->notify.changes; /* changes are made one at a time: the tree's lock */
+	push(s, n);
+}
+
+static void end_change(struct session *s, uint64_t change)
+{
+	(void)pthread_mutex_lock(&s->notify.lock);
+	if (change == s->notify.changes)
+		atomic_store(&s->shm.h->untold, 0);
+	(void)pthread_mutex_unlock(&s->notify.lock);
+}
+
+/* The last reference frees the slot: one that is gone must not come back. */
+static bool read_op_ref(struct read_op *op)
+{
+	uint32_t refs = atomic_load(&op->refs);
+
+	while (refs && !atomic_compare_exchange_weak(&op->refs, &refs, refs + 1))
+		;
+	return refs != 0;
+}
+
 void notify_cancel(struct session *s, struct read_op *op)
 {
 	(void)pthread_mutex_lock(&s->notify.lock);
-	if (!op->cancel_queued) {
+	if (!op->cancel_queued && read_op_ref(op)) {
 		op->cancel_queued = true;
-		atomic_fetch_add(&op->refs, 1);
 		list_push_back(&s->notify.cancels, &op->cancel_link);
 		(void)pthread_cond_signal(&s->notify.more);
 	}
@@ -56,7 +92,9 @@ void notify_cancel(struct session *s, struct read_op *op)
 /* ENOENT: the kernel does not know that name or node (any more): nothing to invalidate. */
 static void send_notice(struct session *s, const struct notice *n)
 {
-	if (n->entry)
+	if (n->end_of)
+		end_change(s, n->end_of);
+	else if (n->entry)
 		(void)fuse_lowlevel_notify_inval_entry(s->fuse, n->node_id, n->name, n->name_len);
 	else
 		(void)fuse_lowlevel_notify_inval_inode(s->fuse, n->node_id, 0, 0);

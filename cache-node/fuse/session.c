@@ -275,7 +275,10 @@ static int build(struct session *s, const struct session_config *c, struct err *
 	r = notify_start(s);
 	if (r)
 		return err_set(err, r, "no thread for a mount: %s", err_text(r));
-	return opens_init(s);
+	r = opens_init(s);
+	if (!r)
+		switch_tell_again(s);
+	return r;
 }
 
 int session_new(const struct session_config *config, struct session **ret, struct err *err)

@@ -40,7 +40,7 @@ struct read_op {
 	fuse_req_t req;
 	uint32_t slot;
 	_Atomic uint32_t refs; /* the read, and an interrupt being handled */
-	_Atomic bool done;
+	_Atomic bool done, started, interrupted;
 	struct list cancel_link; /* in notify.cancels */
 	bool cancel_queued;      /* guarded by notify.lock */
 };
@@ -50,6 +50,7 @@ struct notice {
 	struct list link;
 	uint64_t node_id; /* parent for an entry */
 	bool entry;
+	uint64_t end_of; /* not 0: nothing to send; all messages of that change of version were */
 	char name[256];
 	size_t name_len;
 };
@@ -61,7 +62,7 @@ struct session {
 	struct mounter_client *mounter; /* borrowed */
 	struct fuse_session *fuse;
 	int dev_fd;
-	bool passthrough; /* until the kernel says no */
+	_Atomic bool passthrough; /* until the kernel says no */
 
 	pthread_rwlock_t tree; /* guards manifests, and versions and current of the memory */
 	struct manifest *manifests[SHM_VERSIONS_MAX];
@@ -76,6 +77,7 @@ struct session {
 		pthread_mutex_t lock;
 		pthread_cond_t more;
 		struct list notices, cancels;
+		uint64_t changes; /* of version, counted */
 		bool stop;
 		pthread_t thread;
 		bool started;
@@ -139,6 +141,15 @@ MUST_CHECK int notify_start(struct session *s);
 void notify_stop(struct session *s);
 void notify_entry(struct session *s, uint64_t parent, const char *name, size_t len);
 void notify_inode(struct session *s, uint64_t node_id);
-void notify_cancel(struct session *s, struct read_op *op); /* takes a reference of @op */
+void notify_cancel(struct session *s, struct read_op *op); /* takes a reference of @op, unless none is left */
+
+/* Between the two, the memory says that the kernel may not know of all changes since version place @from. */
+void notify_begin(struct session *s, uint32_t from);
+void notify_end(struct session *s); /* takes effect when all that was pushed before was sent */
+
+/* ---- switch.c ---- */
+
+/* Tells the kernel again what a killed predecessor may not have told it. Before the session serves. */
+void switch_tell_again(struct session *s);
 
 #endif

@@ -476,6 +476,42 @@ static void a_successor_answers_what_a_killed_worker_left_in_its_slots(void **st
 	assert_int_equal(stats.version, 1);
 }
 
+static void names_that_a_killed_worker_did_not_invalidate_are_told_by_its_successor(void **state)
+{
+	struct kernel *k = *state;
+	static const char *const second[] = {"a=1", "dir/b=20", "dir/c=3", "dir/new=5", "dir/sub/d=4"};
+	struct fuse_entry_out dir = {0}, e = {0};
+	char text[300], want[3][64];
+	bool seen[3] = {false};
+	struct shm shm;
+
+	assert_int_equal(lookup(k, 1, "dir", &dir), 0);
+	assert_int_equal(lookup(k, dir.nodeid, "b", &e), 0);
+	assert_int_equal(lookup(k, dir.nodeid, "new", &e), 0);
+	assert_int_equal(e.nodeid, 0);
+	struct hash256 root = build_version(k, second, LENGTH(second));
+	assert_int_equal(session_switch(k->session, 2, &root, NULL), 0);
+	detach(k);
+	k->ended = false;
+	/* As if it had been killed before its first message: the mark of the change is still there. */
+	assert_int_equal(shm_map(k->memory_fd, &shm, NULL), 0);
+	atomic_store(&shm.h->untold, 1);
+	open_pair(k);
+	attach(k, NULL);
+	swallow_init(k);
+	snprintf(want[0], sizeof want[0], "entry %llu b", (unsigned long long)dir.nodeid);
+	snprintf(want[1], sizeof want[1], "entry %llu new", (unsigned long long)dir.nodeid);
+	snprintf(want[2], sizeof want[2], "inode %llu", (unsigned long long)dir.nodeid);
+	while (!seen[0] || !seen[1] || !seen[2]) {
+		notification(k, text);
+		for (size_t i = 0; i < LENGTH(want); i++)
+			seen[i] |= strcmp(text, want[i]) == 0;
+	}
+	while (atomic_load(&shm.h->untold)) /* cleared once all of it was sent */
+		(void)usleep(1000);
+	shm_unmap(&shm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -486,6 +522,7 @@ int main(void)
 		T(forgotten_nodes_are_gone_and_their_ids_not_reused),
 		T(a_new_version_moves_what_is_the_same_and_invalidates_what_is_not),
 		T(a_successor_answers_what_a_killed_worker_left_in_its_slots),
+		T(names_that_a_killed_worker_did_not_invalidate_are_told_by_its_successor),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

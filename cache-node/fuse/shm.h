@@ -65,7 +65,7 @@ struct shm_node {
 	_Atomic uint32_t opens_cached, opens_passthrough;
 	_Atomic int32_t backing_id; /* 0: none */
 	uint16_t version;           /* index into versions */
-	uint16_t flags;
+	_Atomic uint16_t flags;
 	uint32_t generation; /* of the next id in this place */
 	uint32_t pad;
 };
@@ -88,7 +88,8 @@ struct shm_header {
 	struct fuse_init_in offered; /* the kernel's INIT */
 	uint32_t max_read;
 	uint32_t features; /* enum shm_features */
-	uint32_t pad;
+	/* 1 + index of the version since which the kernel may not have been told of every change; 0: it was told of all */
+	_Atomic uint32_t untold;
 	char dataset[SHM_DATASET_MAX]; /* "namespace/name" */
 	char target[SHM_TARGET_MAX];
 	_Atomic uint64_t next_handle;

@@ -32,6 +32,9 @@ static void drop_unused_versions(struct session *s)
 	struct shm_header *h = s->shm.h;
 
 	u.used[atomic_load(&h->current)] = true;
+	uint32_t untold = atomic_load(&h->untold);
+	if (untold && untold <= SHM_VERSIONS_MAX)
+		u.used[untold - 1] = true;
 	nodes_each(s->nodes, mark_used, &u);
 	for (uint32_t i = 0; i < SHM_VERSIONS_MAX; i++) {
 		if (u.used[i] || !h->versions[i].number || atomic_load(&h->versions[i].dir_handles))
@@ -157,12 +160,16 @@ static int switch_locked(struct session *s, uint64_t number, const struct hash25
 	atomic_store(&h->versions[to].dir_handles, 0);
 	h->versions[to].number = number;
 	s->manifests[to] = TAKE(*manifest);
+	notify_begin(s, from);
 	int r = move_nodes(s, to);
 	atomic_store(&h->current, to);
 	if (r) /* nodes that did not move answer from the old version until they are forgotten */
 		return err_set(err, r, "moving the node table: %s", err_text(r));
 	struct manifest_diff diff = {.change = tell_change, .ctx = s};
-	return manifest_diff_run(s->manifests[from], s->manifests[to], &diff, err);
+	r = manifest_diff_run(s->manifests[from], s->manifests[to], &diff, err);
+	if (!r)
+		notify_end(s);
+	return r;
 }
 
 int session_switch(struct session *s, uint64_t version, const struct hash256 *root, struct err *err)
@@ -178,4 +185,45 @@ int session_switch(struct session *s, uint64_t version, const struct hash256 *ro
 		r = switch_locked(s, version, root, &manifest, err);
 	(void)pthread_rwlock_unlock(&s->tree);
 	return r;
+}
+
+/* ---- after a kill ---- */
+
+struct again {
+	struct session *s;
+	struct manifest_found *found;
+	bool directories;
+};
+
+static void tell_node_again(void *ctx, struct shm_node *node)
+{
+	struct again *a = ctx;
+
+	if (session_entry(a->s, node, a->found))
+		return;
+	if (node->flags & SHM_NODE_DETACHED)
+		tell_name_changed(a->s, node, a->found->e.path);
+	else if (a->directories && a->found->e.type == MANIFEST_DIR)
+		notify_inode(a->s, atomic_load(&node->id));
+}
+
+/* Notices live in the process alone. A node that was detached unbeknown to the kernel would keep its name, and an added
+ * name its "no such file", for as long as names are cached. Telling again costs a lookup; not telling shows old data. */
+void switch_tell_again(struct session *s)
+{
+	struct shm_header *h = s->shm.h;
+	uint32_t untold = atomic_load(&h->untold), current = atomic_load(&h->current);
+	struct again a = {.s = s, .directories = untold != 0};
+
+	a.found = mem_alloc(sizeof *a.found);
+	if (!a.found)
+		return;
+	nodes_each(s->nodes, tell_node_again, &a);
+	(void)mem_free(a.found);
+	if (!untold || untold > SHM_VERSIONS_MAX || !s->manifests[untold - 1])
+		return;
+	struct manifest_diff diff = {.change = tell_change, .ctx = s};
+	notify_begin(s, untold - 1);
+	if (!manifest_diff_run(s->manifests[untold - 1], s->manifests[current], &diff, NULL))
+		notify_end(s);
 }

@@ -216,12 +216,12 @@ void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		struct shm_slot *slot = session_current_slot(s);
 		fi->fh = dir_handle(node->version, node->ordinal);
 		fi->cache_readdir = fi->keep_cache = !(node->flags & SHM_NODE_DETACHED);
-		bool counted = atomic_load(&slot->effect) == SHM_EFFECT_NONE;
-		if (counted)
+		bool fresh = atomic_load(&slot->effect) == SHM_EFFECT_NONE;
+		if (fresh)
 			atomic_fetch_add(&v->dir_handles, 1);
 		atomic_store(&slot->effect, SHM_EFFECT_COUNTED);
-		if (fuse_reply_open(req, fi) == -ENOENT &&
-		    counted) /* nobody waited: no RELEASEDIR will come */
+		/* Nobody waited: no RELEASEDIR will come. But one will for what a killed predecessor counted and answered. */
+		if (fuse_reply_open(req, fi) == -ENOENT && fresh)
 			atomic_fetch_sub(&v->dir_handles, 1);
 	}
 	(void)pthread_rwlock_unlock(&s->tree);
@@ -271,19 +271,17 @@ static size_t put_child_plus(struct listing *l, const struct manifest_found *f, 
 
 	if (need > left)
 		return need;
-	if (l->nodes) {
-		bool attached = !(l->dir->flags & SHM_NODE_DETACHED);
-		struct shm_node *node = intern_child(l->s, l->dir, l->version, attached, &f->e);
-		if (!node)
-			return SIZE_MAX;
+	bool attached = !(l->dir->flags & SHM_NODE_DETACHED);
+	struct shm_node *node = l->nodes ? intern_child(l->s, l->dir, l->version, attached, &f->e) : NULL;
+	if (node) {
 		entry_param(l->s, &f->e, node, &p);
-	} else { /* node id 0: the kernel takes the name alone */
+	} else { /* node id 0: the kernel takes the name alone; also when the node table is full, so that no name is lost */
 		attributes_of(l->s, &f->e, nodes_ino(l->s->nodes, f->e.path, f->e.path_len), &p.attr);
 	}
 	return fuse_add_direntry_plus(l->req, l->buf + l->used, left, name, &p, next);
 }
 
-/* False: full, or no memory for a node. */
+/* False: full. */
 static bool add_child(struct listing *l, const struct manifest_found *f)
 {
 	size_t left = l->size - l->used, need;

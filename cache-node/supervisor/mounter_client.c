@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -55,8 +56,11 @@ static int connect_to(const char *path)
 	if (strlen(path) >= sizeof address.sun_path)
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path) + 1);
+	/* connect() waits for a place in the queue of a mounter that accepts nobody, sendmsg() for room: for ever. */
+	const struct timeval timeout = {.tv_sec = MOUNTER_CLIENT_TIMEOUT_MS / 1000};
 	CLEANUP(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
 		return -errno;
 	return fd_take(&fd);
 }

@@ -73,21 +73,23 @@ static void adopt_session(struct supervisor *s, const uint8_t *id)
 	k->memory_fd = kept.memory_fd;
 }
 
+/* All ids are asked for before any session is touched: taking one away would shift those not yet listed. */
 static int adopt_sessions(struct supervisor *s, struct err *err)
 {
-	uint8_t ids[MOUNTER_LIST_MAX][MOUNTER_SESSION_BYTES];
+	uint8_t(*ids)[MOUNTER_SESSION_BYTES] =
+		mem_calloc(SUPERVISOR_SESSIONS_MAX + MOUNTER_LIST_MAX, sizeof *ids);
 	size_t total = 0, at = 0;
+	int r = ids ? 0 : err_set(err, -ENOMEM, "out of memory");
 
 	do {
-		int r = mounter_list(s->mounter, at, ids, &total, err);
-		if (r)
-			return r;
-		size_t count = MIN(total - MIN(at, total), (size_t)MOUNTER_LIST_MAX);
-		for (size_t i = 0; i < count; i++)
-			adopt_session(s, ids[i]);
+		if (!r)
+			r = mounter_list(s->mounter, at, ids + at, &total, err);
 		at += MOUNTER_LIST_MAX;
-	} while (at < total);
-	return 0;
+	} while (!r && at < MIN(total, (size_t)SUPERVISOR_SESSIONS_MAX));
+	for (size_t i = 0; !r && i < MIN(total, (size_t)SUPERVISOR_SESSIONS_MAX); i++)
+		adopt_session(s, ids[i]);
+	(void)mem_free(ids);
+	return r;
 }
 
 static int adopt_memory(struct supervisor *s, struct err *err)
@@ -139,6 +141,9 @@ static int make_session(struct supervisor *s, const struct control_request *q, s
 	if (getrandom(k->id, sizeof k->id, 0) != (ssize_t)sizeof k->id)
 		return err_set(err, -EIO, "no random numbers");
 	int r = mounter_mount(s->mounter, &m, &k->dev_fd, err);
+	/* A mounter that answers too late has mounted all the same, and nobody would ever answer that mount's INIT. */
+	if (r == -ETIMEDOUT || r == -EPROTO || r == -EMSGSIZE)
+		(void)!mounter_abort(s->mounter, k->id, NULL);
 	if (r)
 		return r;
 	r = fuse_handshake(k->dev_fd, INIT_TIMEOUT_MS, &h, err);
@@ -237,7 +242,6 @@ static int run_worker(struct supervisor *s, int control_fd)
 				     .session_count = s->session_count,
 				     .died_ns = s->died_ns};
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)prctl(PR_SET_NAME, "larder-node-w");
 	log_setup("larder-node-w", s->config->level, s->config->json);
 	(void)fd_close(s->signal_fd);
@@ -261,12 +265,14 @@ static int start_worker(struct supervisor *s)
 	s->started_ns = clock_mono_ns();
 	pid_t pid = fork();
 	if (pid == 0) {
-		int status = run_worker(s, pair[1]);
-		_exit(getppid() == supervisor ? status : 1);
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != supervisor) /* it died before the line above: two workers must never serve */
+			_exit(1);
+		_exit(run_worker(s, pair[1]));
 	}
 	int r = pid < 0 ? -errno : 0;
 	(void)fd_close(pair[1]);
-	s->worker = pid;
+	s->worker = pid > 0 ? pid : 0;
 	return r;
 }
 
