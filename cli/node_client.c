@@ -112,8 +112,7 @@ int node_unpublish(struct rpc_client *c, const char *target, bool lazy, struct e
 	q.target = path;
 	q.lazy = lazy;
 	int r = rpc_unary(c, "/larder.v1.Node/Unpublish", &q.base, &larder__v1__empty__descriptor,
-			  NODE_UNMOUNT_NS, true, NODE_CALL_NS, true, &reply,
-			  err); /* a worker may just be restarting */reply, err);
+			  NODE_UNMOUNT_NS, true, &reply, err);
 	if (!r)
 		protobuf_c_message_free_unpacked(reply, NULL);
 	return r;
