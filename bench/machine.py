@@ -92,7 +92,7 @@ def touch_memory(size):
     available = re.search(r"^MemAvailable:\s+(\d+) kB", read("/proc/meminfo"), re.M)
     size = min(size, int(available.group(1)) * 1024 // 2)
     start = time.monotonic()
-    with mmap.mmap(-1, size) as memory:
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(MADV_POPULATE_WRITE)
     return size / 2**30 / (time.monotonic() - start)
 
