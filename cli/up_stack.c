@@ -22,11 +22,11 @@
 
 /* ---- command lines ---- */
 
-static void log_args(const struct up *u, struct child *c, bool level)
+static void log_args(const struct up *u, struct child *c)
 {
 	if (u->o->json_log)
 		child_arg(c, "--log-format=json");
-	if (level && !u->o->daemon)
+	if (!u->o->daemon)
 		child_arg(c, "--log-level=warn"); /* the terminal belongs to the user */
 }
 
@@ -41,7 +41,7 @@ static void describe_mounter(struct up *u, struct child *c)
 	if (o->dram_bytes)
 		child_arg(c, "--dram=%s/dram", u->run);
 	child_arg(c, "--file-root=/");
-	log_args(u, c, false);
+	log_args(u, c);
 }
 
 static void describe_node(struct up *u, struct child *c)
@@ -64,7 +64,7 @@ static void describe_node(struct up *u, struct child *c)
 	if (o->without)
 		child_arg(c, "--without=%s", o->without);
 	child_arg(c, "--run-as=%u:%u", o->uid, o->gid); /* it drops to them itself */
-	log_args(u, c, true);
+	log_args(u, c);
 }
 
 static void describe_operator(struct up *u, struct child *c)
@@ -73,7 +73,7 @@ static void describe_operator(struct up *u, struct child *c)
 	c->gid = u->o->gid;
 	child_arg(c, "--files=%s/files", u->run);
 	child_arg(c, "--node=unix:%s/node/node.sock", u->run);
-	log_args(u, c, true);
+	log_args(u, c);
 }
 
 /* ---- readiness ---- */

@@ -45,6 +45,7 @@ make_base() { # SUITE: $cache/SUITE.tar
 # Runs in name spaces of its own: what is mounted here ends with the last process.
 inside() { # TREE
 	mkdir -p "$1/var/cache/apt/archives" "$1/src"
+	mount --bind "$1" "$1" # so that / is a mount in there, as it is everywhere
 	mount --rbind /dev "$1/dev"
 	mount --rbind /sys "$1/sys"
 	mount -t proc proc "$1/proc"

@@ -10,6 +10,7 @@ help:
 	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
 	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY=name'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
+	@echo 'make soak       the long proofs: hundreds of kills and cycles, fuzzing; SECONDS=600 for each fuzz target'
 	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
 	@echo 'make install uninstall    PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make clean      remove $(B)/'
@@ -83,3 +84,8 @@ uninstall:
 
 clean:
 	rm -rf $(B)
+
+# The long proofs; SECONDS is for each fuzz target. Their last log is kept in docs/proofs/.
+soak:
+	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS)

@@ -19,6 +19,7 @@ static const char usage[] =
 	"  --dram DIR                 DIR is where the tmpfs of the DRAM tier is mounted\n"
 	"  --file-root DIR            roots of file sources lie at or below DIR (repeatable)\n"
 	"  --log-format text|json     form of the log on standard error (text)\n"
+	"  --log-level LEVEL          debug, info, warn, error (info)\n"
 	"  --version, --help\n";
 
 static int parse_client(struct mounter *m, char *text)
@@ -57,17 +58,14 @@ static int add_tier(struct mounter *m, const char *path, bool dram)
 }
 
 /* 0 go on, 1 done (help), -EINVAL. */
-static int parse(struct mounter *m, int argc, char **argv, bool *json)
+static int parse(struct mounter *m, int argc, char **argv, bool *json, enum log_level *level)
 {
-	static const struct option options[] = {{"client", required_argument, NULL, 'c'},
-						{"mount-root", required_argument, NULL, 'm'},
-						{"tier", required_argument, NULL, 't'},
-						{"dram", required_argument, NULL, 'd'},
-						{"file-root", required_argument, NULL, 'f'},
-						{"log-format", required_argument, NULL, 'l'},
-						{"help", no_argument, NULL, 'h'},
-						{"version", no_argument, NULL, 'v'},
-						{0}};
+	static const struct option options[] = {
+		{"client", required_argument, NULL, 'c'},    {"mount-root", required_argument, NULL, 'm'},
+		{"tier", required_argument, NULL, 't'},      {"dram", required_argument, NULL, 'd'},
+		{"file-root", required_argument, NULL, 'f'}, {"log-format", required_argument, NULL, 'l'},
+		{"log-level", required_argument, NULL, 'L'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},         {0}};
 	int r = 0;
 
 	for (int c; !r && (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -81,6 +79,8 @@ static int parse(struct mounter *m, int argc, char **argv, bool *json)
 			r = add_tier(m, optarg, c == 'd');
 		else if (c == 'l')
 			*json = strcmp(optarg, "json") == 0;
+		else if (c == 'L')
+			r = log_level_parse(optarg, level);
 		else if (c == 'h')
 			r = fputs(usage, stdout) < 0 ? -EIO : 1;
 		else if (c == 'v')
@@ -101,15 +101,16 @@ int main(int argc, char **argv)
 	struct mounter m = {.client_count = 0};
 	struct rlimit files;
 	bool json = false;
+	enum log_level level = LOG_INFO;
 
-	int r = parse(&m, argc, argv, &json);
+	int r = parse(&m, argc, argv, &json, &level);
 	if (r > 0)
 		return 0;
 	if (r < 0 || optind != argc || !m.client_count || !m.mount_root_count) {
 		(void)fputs(usage, stderr);
 		return 2;
 	}
-	log_setup("larder-mounter", LOG_INFO, json);
+	log_setup("larder-mounter", level, json);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files); /* fewer sessions fit without it, no harm else */

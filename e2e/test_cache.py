@@ -1,0 +1,114 @@
+"""The cache on its tiers: kept over restarts, bounded, and never wrong."""
+
+import os
+import pathlib
+import random
+import subprocess
+import sys
+
+from harness import file_dataset, random_bytes, s3_dataset, wait_for
+
+
+def test_sealed_objects_are_kept_over_a_restart(origin, instance):
+    data = random_bytes(6 << 20, 1)
+    origin.put("a", data)
+    instance.start(s3_dataset(origin.endpoint))
+    instance.cli("load", "data", check=0)
+    instance.down()
+    instance.up_process.wait(30)
+    before = origin.stats()["bytes"]
+    instance.start(s3_dataset(origin.endpoint))
+    assert (instance.mount / "a").read_bytes() == data
+    assert origin.stats()["bytes"] == before
+    assert instance.metric("larder_opens_total", mode="passthrough") == 1
+
+
+def test_a_tier_stays_within_its_limit_and_reads_stay_right(origin, instance):
+    files = 24
+    for i in range(files):
+        origin.put(f"f{i:02}", random_bytes(2 << 20, i))
+    instance.start(s3_dataset(origin.endpoint), disk="20Mi")
+    for turn in range(3):
+        for i in range(files):
+            assert (instance.mount / f"f{i:02}").read_bytes() == random_bytes(2 << 20, i), (turn, i)
+    tier = instance.json("status")["tiers"][0]
+    assert tier["bytes_used"] <= tier["bytes_max"] == 20 << 20
+    assert tier["evicted"] > 0
+    held = sum(os.stat(os.path.join(base, name)).st_blocks * 512
+               for base, _, names in os.walk(instance.tier) for name in names)
+    assert held <= 20 << 20
+
+
+def test_a_file_larger_than_every_tier_is_read_right_and_passes_by(origin, instance):
+    data = random_bytes(40 << 20, 9)
+    origin.put("big", data)
+    instance.start(s3_dataset(origin.endpoint), disk="20Mi")
+    assert (instance.mount / "big").read_bytes() == data
+    assert instance.metric("larder_passed_by_bytes_total") > 0
+
+
+def test_the_dram_tier_is_used_where_a_dataset_asks_for_it(origin, instance):
+    data = random_bytes(3 << 20, 4)
+    origin.put("a", data)
+    instance.start(s3_dataset(origin.endpoint, extra="  cache: {tiers: [DRAM, NVMe]}\n"), options=["--dram", "64Mi"])
+    assert (instance.mount / "a").read_bytes() == data
+    wait_for("the seal", lambda: instance.json("stat", "data:/a")["cache_state"] == "complete")
+    assert instance.json("stat", "data:/a")["tier"] == "dram"
+    assert (instance.mount / "a").read_bytes() == data
+    assert instance.metric("larder_opens_total", mode="passthrough") >= 1
+
+
+def test_thirty_two_readers_of_a_cold_file_fetch_it_once(origin, instance):
+    size = 64 << 20
+    origin.put("cold", random_bytes(size, 6))
+    instance.start(s3_dataset(origin.endpoint))
+    origin.reset()
+    program = "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())"
+    readers = [subprocess.Popen([sys.executable, "-c", program, instance.mount / "cold"], stdout=subprocess.PIPE, text=True)
+               for _ in range(32)]
+    digests = {reader.communicate(timeout=120)[0] for reader in readers}
+    assert len(digests) == 1
+    assert origin.stats()["bytes"] <= size * 1.01
+
+
+def test_random_reads_of_a_partial_file_are_right(origin, instance):
+    size = 32 << 20
+    data = random_bytes(size, 8)
+    origin.put("part", data)
+    instance.start(s3_dataset(origin.endpoint))
+    rng = random.Random(3)
+    with open(instance.mount / "part", "rb", buffering=0) as f:
+        for _ in range(200):
+            offset, length = rng.randrange(size), rng.randrange(1, 1 << 18)
+            assert os.pread(f.fileno(), length, offset) == data[offset:offset + length]
+    fetched = instance.metric("larder_fetched_bytes_total")
+    assert fetched <= size * 1.01
+
+
+def test_a_damaged_sidecar_costs_a_fetch_and_no_wrong_byte(origin, instance):
+    data = random_bytes(2 << 20, 5)
+    origin.put("a", data)
+    instance.start(s3_dataset(origin.endpoint))
+    instance.cli("load", "data", check=0)
+    instance.down()
+    instance.up_process.wait(30)
+    sidecars = [os.path.join(base, name) for base, _, names in os.walk(instance.tier) for name in names if name.endswith(".side")]
+    assert len(sidecars) == 1
+    with open(sidecars[0], "r+b") as f:
+        f.seek(20)
+        byte = f.read(1)
+        f.seek(20)
+        f.write(bytes([byte[0] ^ 0xff]))
+    instance.start(s3_dataset(origin.endpoint))
+    assert (instance.mount / "a").read_bytes() == data
+
+
+def test_the_worker_has_no_privilege(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/a").write_bytes(b"a")
+    instance.start(file_dataset(folder / "src"))
+    for pid in (instance.worker_pid(), instance.supervisor_pid()):
+        status = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert status["Uid"].split() == ["65532"] * 4
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapInh"], 16) == 0
+        assert status["NoNewPrivs"].strip() == "1"

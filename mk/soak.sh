@@ -1,0 +1,35 @@
+#!/bin/sh
+# soak.sh MAKE BUILD [SECONDS] - the long proofs in full; the log, with date, commit, seed and figures, is kept in
+# docs/proofs/soak.log.
+set -u
+make=$1
+build=$2
+seconds=${3:-600}
+log=docs/proofs/soak.log
+mkdir -p docs/proofs "$build"
+seed=${SEED:-$(date +%s)}
+failed=0
+
+step() { # NAME COMMAND...
+	name=$1
+	shift
+	started=$(date +%s)
+	if "$@" >"$build/soak-step.log" 2>&1; then word=passed; else
+		word=FAILED
+		failed=$((failed + 1))
+	fi
+	printf '\n== %s: %s in %s s\n' "$name" "$word" $(($(date +%s) - started))
+	grep -E 'seed|kills, |passed|failed|FAILED|Error|crash|cov:|inputs' "$build/soak-step.log" | tail -n 40
+}
+
+{
+	echo "date $(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD), seed $seed, $(uname -sr), $(nproc) cores"
+	step "kill -9 of the worker, 300 times an instance, two instances, nine readers" \
+		env SEED="$seed" LARDER_KILLS=300 "$make" --no-print-directory e2e B="$build" ARGS="-s -k thirty"
+	step "300 cycles of up and down" \
+		env LARDER_CYCLES=300 "$make" --no-print-directory e2e B="$build" ARGS="-k cycles"
+	step "fuzz targets, $seconds s each" "$make" --no-print-directory fuzz B="$build" SECONDS="$seconds"
+	printf '\nsoak: %s of 3 failed\n' "$failed"
+} | tee "$build/soak.log"
+cp "$build/soak.log" "$log"
+grep -q '^soak: 0 of 3 failed' "$log"
