@@ -16,8 +16,7 @@ from rounds import Figure
 
 MIB = 1 << 20
 CAP = 500_000_000  # bytes a second of the capped origin
-OURS_MEMORY = 2 * COLD_BYTES + 512 * MIB  # page cache that a cold pass fills: the tier's file, and the mounted file
-RANGES_MEMORY = COLD_BYTES + 512 * MIB  # the file that is written
+COLD_MEMORY = 2 * COLD_BYTES + 1024 * MIB  # page cache that a cold pass fills (the tier's file, the mounted file), and some
 SWEEP = (1, 2, 4, 8, 16, 32)  # connections
 SINGLE_FLIGHT_READERS = 32
 IDLE_S = 60
@@ -192,7 +191,6 @@ def s3fs_rand4k(ctx):
 def cold_pass(ctx, store, key):
     """Bytes a second of one sequential read through a mount that was made for it, over an empty cache."""
     with programs.Larder(ctx, store) as larder:
-        machine.touch_memory(OURS_MEMORY)
         result = ctx.ours(lambda: ctx.read(larder.mount / key))
         ctx.check_sum(larder.mount / key, key)
     return byte_rate(result)
@@ -204,7 +202,8 @@ def cold_capped(ctx):
     ctx.copy(COLD)
     origin = programs.Origin(ctx, {COLD: COLD_BYTES}, CAP)
     try:
-        rates = [cold_pass(ctx, origin, COLD) for _ in range(ctx.rounds)]
+        with machine.BackedMemory(COLD_MEMORY):
+            rates = [cold_pass(ctx, origin, COLD) for _ in range(ctx.rounds)]
     finally:
         origin.stop()
     rate = sorted(rates)[len(rates) // 2]
@@ -214,7 +213,6 @@ def cold_capped(ctx):
 def ranges_pass(ctx, store, connections, check=False):
     """Bytes a second of parallel ranged requests, written to the tier's file system."""
     out = ctx.copies / "ranges.tmp"
-    machine.touch_memory(RANGES_MEMORY)
     try:
         result = ctx.theirs(lambda: ctx.tool("larder-ranges", "--url", f"{store.url}/{programs.BUCKET}/{COLD}", "--size",
                                              COLD_BYTES, "--out", out, "--connections", connections))
@@ -230,10 +228,11 @@ def cold_uncapped(ctx):
     ctx.drop_hot()
     store = ctx.store()
     ctx.warm_store(COLD)
-    rates = {n: ranges_pass(ctx, store, n, check=True) for n in SWEEP}
-    best = sorted(rates, key=rates.get)[-2:]
-    done = rounds.run(ctx.rounds, lambda: max(ranges_pass(ctx, store, n) for n in best),
-                      lambda: cold_pass(ctx, store, COLD))
+    with machine.BackedMemory(COLD_MEMORY):
+        rates = {n: ranges_pass(ctx, store, n, check=True) for n in SWEEP}
+        best = sorted(rates, key=rates.get)[-2:]
+        done = rounds.run(ctx.rounds, lambda: max(ranges_pass(ctx, store, n) for n in best),
+                          lambda: cold_pass(ctx, store, COLD))
     figure = Figure.of_rounds(done, "MB/s", 1e6)
     swept = ", ".join(f"{n}: {rate / 1e6:.0f}" for n, rate in rates.items())
     figure.notes.insert(0, f"connections and their MB/s when swept: {swept}; the better of the best two in each pass")
