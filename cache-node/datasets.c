@@ -20,11 +20,12 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define SYNC_MEMORY    (32ULL << 20)
-#define RETRY_FIRST_NS (1 * NS_PER_S) /* after a failed sync; doubles */
-#define RETRY_LAST_NS  (60 * NS_PER_S)
-#define DATASETS_MAX   1024
-#define ERROR_TEXT     512
+#define SYNC_MEMORY     (32ULL << 20)
+#define RETRY_FIRST_NS  (1 * NS_PER_S) /* after a failed sync; doubles */
+#define RETRY_LAST_NS   (60 * NS_PER_S)
+#define SOURCE_RETRY_NS (2 * NS_PER_S) /* after a source could not be made: the mounter may be on its way */
+#define DATASETS_MAX    1024
+#define ERROR_TEXT      512
 
 /* The sources of one spec. */
 struct source_set {
@@ -58,6 +59,7 @@ struct node_dataset {
 	bool stop, thread_started;
 	int64_t due_ns; /* next sync by itself; 0: none */
 	int64_t retry_ns;
+	int64_t source_retry_ns; /* when to try again to make the sources; 0: not needed */
 	pthread_t thread;
 };
 
@@ -141,10 +143,11 @@ static int make_source(struct node_dataset *d, struct source_set *set, size_t i,
 	if (r)
 		return err_wrap(err, r, "%s", label);
 	c.label = label;
-	set->domains[i] = dataset_trust_domain(set->spec, i);
+	if (!set->domains[i])
+		set->domains[i] = dataset_trust_domain(set->spec, i);
 	if (!set->domains[i])
 		return err_set(err, -ENOMEM, "out of memory");
-	r = source_new(d->all->config.read_loop, &c, &set->read[i], err);
+	r = set->read[i] ? 0 : source_new(d->all->config.read_loop, &c, &set->read[i], err);
 	return r ? r : source_new(d->all->config.sync_loop, &c, &set->list[i], err);
 }
 
@@ -154,6 +157,7 @@ static void make_sources(struct node_dataset *d)
 	struct source_set *set = d->set;
 	struct err err = {0};
 
+	d->source_retry_ns = 0;
 	for (size_t i = 0; i < set->spec->source_count; i++) {
 		const char *name = set->spec->sources[i].secret;
 		struct told_secret *told = name ? find_secret(d->all, set->spec->namespace_, name) : NULL;
@@ -169,13 +173,20 @@ static void make_sources(struct node_dataset *d)
 			(void)snprintf(d->message_text, sizeof d->message_text, "%s", err_words(&err, r));
 			d->last_error = r;
 			d->phase = LARDER__V1__DATASET_STATUS__PHASE__FAILED;
+			d->source_retry_ns = clock_mono_ns() + SOURCE_RETRY_NS;
+			(void)pthread_cond_broadcast(&d->changed);
 			return;
 		}
 	}
 	d->sources_ready = true;
+	d->last_error = 0;
 	d->message_text[0] = 0;
+	if (d->head.version)
+		d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
 	if (!d->all->loading || !d->head.version) /* a new worker lists nothing anew: its predecessor did */
 		d->wanted++;
+	else if (set->spec->sync.interval_ns)
+		d->due_ns = clock_mono_ns() + set->spec->sync.interval_ns;
 	(void)pthread_cond_broadcast(&d->changed);
 }
 
@@ -336,6 +347,17 @@ static void wait_until(struct node_dataset *d, int64_t mono_ns)
 	(void)pthread_cond_timedwait(&d->changed, &d->lock, &t);
 }
 
+/* node_dataset.lock is held, and given up for a moment: datasets.lock comes first. */
+static void sources_again(struct node_dataset *d)
+{
+	(void)pthread_mutex_unlock(&d->lock);
+	(void)pthread_mutex_lock(&d->all->lock);
+	(void)pthread_mutex_lock(&d->lock);
+	if (!d->stop && !d->sources_ready)
+		make_sources(d);
+	(void)pthread_mutex_unlock(&d->all->lock);
+}
+
 static void *sync_main(void *arg)
 {
 	struct node_dataset *d = arg;
@@ -346,7 +368,11 @@ static void *sync_main(void *arg)
 		bool due = d->due_ns && clock_mono_ns() >= d->due_ns;
 		if (d->sources_ready && (d->wanted > d->finished || due))
 			sync_once(d);
-		else if (d->due_ns)
+		else if (!d->sources_ready && d->source_retry_ns && clock_mono_ns() >= d->source_retry_ns)
+			sources_again(d);
+		else if (!d->sources_ready && d->source_retry_ns)
+			wait_until(d, d->source_retry_ns);
+		else if (d->sources_ready && d->due_ns)
 			wait_until(d, d->due_ns);
 		else
 			(void)pthread_cond_wait(&d->changed, &d->lock);
@@ -519,7 +545,8 @@ int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struc
 	bool known = d && d->set->spec->generation >= spec->generation;
 	if (!known)
 		r = d ? replace(d, TAKE(spec), TAKE(copy), err) : add(all, TAKE(spec), TAKE(copy), err);
-	if (!known && !r)
+	/* Half loaded, it would replace the whole: a kill now would lose the rest. */
+	if (!known && !r && !all->loading)
 		save(all);
 	(void)pthread_mutex_unlock(&all->lock);
 	if (copy)
@@ -543,6 +570,26 @@ static Larder__V1__Credential *copy_credential(const Larder__V1__Credential *m)
 	return copy;
 }
 
+/* Whether a source of @set uses @secret; those that exist sign with it from here on. node_dataset.lock is held. */
+static bool give_secret(const struct source_set *set, const struct secret *secret,
+			const struct source_credential *c)
+{
+	bool used = false;
+
+	for (size_t i = 0; i < set->spec->source_count; i++) {
+		const char *name = set->spec->sources[i].secret;
+		if (!name || strcmp(name, secret->name) != 0 ||
+		    strcmp(set->spec->namespace_, secret->namespace_) != 0)
+			continue;
+		used = true;
+		if (set->list[i] &&
+		    (source_set_credential(set->read[i], c) || source_set_credential(set->list[i], c)))
+			log_write(LOG_ERROR, "a new credential is not used: out of memory",
+				  LOG_STR("dataset", set->spec->name), NULL);
+	}
+	return used;
+}
+
 /* Gives a secret to the sources that use it: new ones are made, live ones sign with it from here on. datasets.lock is
  * held. */
 static void use_secret(struct datasets *all, const struct secret *secret)
@@ -554,18 +601,9 @@ static void use_secret(struct datasets *all, const struct secret *secret)
 		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
 		bool used = false;
 		(void)pthread_mutex_lock(&d->lock);
-		const struct dataset *spec = d->set->spec;
-		for (size_t i = 0; i < spec->source_count; i++) {
-			const char *name = spec->sources[i].secret;
-			if (!name || strcmp(name, secret->name) != 0 ||
-			    strcmp(spec->namespace_, secret->namespace_) != 0)
-				continue;
-			used = true;
-			if (d->set->list[i] && (source_set_credential(d->set->read[i], &c) ||
-						source_set_credential(d->set->list[i], &c)))
-				log_write(LOG_ERROR, "a new credential is not used: out of memory",
-					  LOG_STR("dataset", d->name), NULL);
-		}
+		/* Open files read from the sources of replaced specs: these sign anew as well. */
+		for (const struct source_set *set = d->set; set; set = set->older)
+			used |= give_secret(set, secret, &c);
 		if (used && (!d->sources_ready || d->last_error))
 			make_sources(d); /* also asks for a sync: what failed may work now */
 		(void)pthread_mutex_unlock(&d->lock);
@@ -602,7 +640,8 @@ int datasets_put_credential(struct datasets *all, const Larder__V1__Credential *
 	}
 	list_push_back(&all->secrets, &t->link);
 	use_secret(all, t->secret);
-	save(all);
+	if (!all->loading)
+		save(all);
 	(void)pthread_mutex_unlock(&all->lock);
 	return 0;
 }
@@ -726,8 +765,8 @@ int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(
 	(void)pthread_mutex_lock(&d->lock);
 	while ((r = head_locked(d, ret, err)) != 0) {
 		int64_t now = clock_mono_ns();
-		if (is_lasting(d->last_error)) {
-			r = d->last_error;
+		if (d->stop || is_lasting(d->last_error)) {
+			r = d->stop ? err_set(err, -ENOENT, "%s is being deleted", d->name) : d->last_error;
 			break;
 		}
 		if (now >= deadline_ns || stop(ctx)) {
@@ -791,6 +830,10 @@ int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64
 	uint64_t ticket = ++d->wanted;
 	(void)pthread_cond_broadcast(&d->changed);
 	while (d->finished < ticket && !r) {
+		if (d->stop) {
+			r = err_set(err, -ENOENT, "%s is being deleted", d->name);
+			break;
+		}
 		if (!d->sources_ready) {
 			r = err_set(err, -EAGAIN, "%s", d->message_text);
 			break;

@@ -25,7 +25,8 @@ struct mount_point {
 	struct session *session;      /* NULL while it is being made */
 	uint8_t id[SHM_SESSION_BYTES];
 	char *target;
-	bool busy; /* being made or ended */
+	bool busy;  /* being made or ended */
+	bool ended; /* its mount is gone */
 };
 
 struct mounts {
@@ -70,30 +71,76 @@ static int view_object(void *ctx, const struct manifest_found *entry, struct cac
 	return node_dataset_object(p->dataset, entry, ret, err);
 }
 
+/* What a thread of its own needs to end a mount: the point may be gone before the thread runs, and its target lead to
+ * another mount. */
+struct ending {
+	struct mounts *all;
+	uint8_t id[SHM_SESSION_BYTES];
+};
+
+static struct mount_point *find_id(struct mounts *m, const uint8_t *id);
+static int end_point(struct mounts *m, struct mount_point *p, bool lazy, struct err *err);
+
 static void *end_main(void *arg)
 {
-	struct mount_point *p = arg;
+	struct ending *e = arg;
 	struct err err = {0};
 
-	log_write(LOG_WARN, "a mount was taken away from outside", LOG_STR("target", p->target), NULL);
-	if (mounts_unpublish(p->all, p->target, true, &err))
-		log_write(LOG_DEBUG, "ending it", LOG_STR("error", err.text),
-			  NULL); /* somebody else is ending it */
+	(void)pthread_rwlock_wrlock(&e->all->lock);
+	struct mount_point *p = find_id(e->all, e->id);
+	if (p && p->busy)
+		p = NULL; /* somebody else is ending it */
+	if (p) {
+		p->busy = true;
+		p->ended = false; /* seen: should ending it fail, it is not tried again and again */
+	}
+	(void)pthread_rwlock_unlock(&e->all->lock);
+	if (p) {
+		log_write(LOG_WARN, "a mount was taken away from outside", LOG_STR("target", p->target),
+			  NULL);
+		if (end_point(e->all, p, true, &err))
+			log_write(LOG_WARN, "ending it", LOG_STR("error", err.text), NULL);
+	}
+	(void)mem_free(e);
 	return NULL;
 }
 
-/* From a thread of the session, which cannot wait for itself. */
+static void end_elsewhere(struct mounts *m, const uint8_t *id)
+{
+	struct ending *e = mem_calloc(1, sizeof *e);
+	pthread_t thread;
+
+	if (!e)
+		return; /* it stays listed until somebody unmounts it */
+	e->all = m;
+	memcpy(e->id, id, sizeof e->id);
+	if (pthread_create(&thread, NULL, end_main, e) == 0)
+		(void)pthread_detach(thread);
+	else
+		(void)mem_free(e);
+}
+
+/* From a thread of the session, which cannot wait for itself. Whoever holds the mount busy looks at the mark afterwards. */
 static void view_ended(void *ctx, struct session *s)
 {
 	struct mount_point *p = ctx;
-	pthread_t thread;
 
 	(void)s;
-	(void)pthread_rwlock_rdlock(&p->all->lock);
-	bool busy = p->busy; /* we are ending it ourselves */
+	(void)pthread_rwlock_wrlock(&p->all->lock);
+	p->ended = true;
+	if (!p->busy)
+		end_elsewhere(p->all, p->id);
 	(void)pthread_rwlock_unlock(&p->all->lock);
-	if (!busy && pthread_create(&thread, NULL, end_main, p) == 0)
-		(void)pthread_detach(thread);
+}
+
+/* The mount is made, or stays after all. */
+static void not_busy(struct mounts *m, struct mount_point *p)
+{
+	(void)pthread_rwlock_wrlock(&m->lock);
+	p->busy = false;
+	if (p->ended)
+		end_elsewhere(m, p->id);
+	(void)pthread_rwlock_unlock(&m->lock);
 }
 
 /* ---- making ---- */
@@ -170,6 +217,15 @@ static struct mount_point *find_target(struct mounts *m, const char *target)
 	return NULL;
 }
 
+/* The lock is held. */
+static struct mount_point *find_id(struct mounts *m, const uint8_t *id)
+{
+	list_for_each (l, &m->list)
+		if (memcmp(LIST_ENTRY(l, struct mount_point, link)->id, id, SHM_SESSION_BYTES) == 0)
+			return LIST_ENTRY(l, struct mount_point, link);
+	return NULL;
+}
+
 static int adopt_one(struct mounts *m, const struct kept_session *k, struct err *err)
 {
 	struct catalog_head head = {0};
@@ -188,10 +244,19 @@ static int adopt_one(struct mounts *m, const struct kept_session *k, struct err 
 	if (r)
 		return r;
 	memcpy(p->id, k->id, sizeof p->id);
+	p->busy = true;
+	link_point(m, p);
 	r = start_session(p, k->dev_fd, k->memory_fd, &head, err);
-	if (r)
+	if (r) {
+		unlink_point(m, p);
 		return r;
-	link_point(m, TAKE(p));
+	}
+	CLEANUP(datasets_unref)
+	struct node_dataset *d = datasets_find(m->datasets, node_dataset_name(p->dataset));
+	not_busy(m, TAKE(p));
+	/* The head may have moved just before the former worker died, and its change of version be half done. */
+	if (d && node_dataset_head(d, &head, NULL) == 0)
+		mounts_follow(m, d, &head);
 	return 0;
 }
 
@@ -225,7 +290,9 @@ static int make_mount(struct mounts *m, struct mount_point *p, const struct cata
 		return r;
 	r = shm_map(memory_fd, &shm, err);
 	if (!r) {
+		(void)pthread_rwlock_wrlock(&m->lock);
 		memcpy(p->id, shm.h->session, sizeof p->id);
+		(void)pthread_rwlock_unlock(&m->lock);
 		shm_unmap(&shm);
 		r = start_session(p, dev_fd, memory_fd, head, err);
 	}
@@ -269,12 +336,9 @@ int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target,
 		unlink_point(m, p);
 		return r;
 	}
-	(void)pthread_rwlock_wrlock(&m->lock);
-	p->busy = false;
-	(void)pthread_rwlock_unlock(&m->lock);
+	not_busy(m, TAKE(p));
 	log_write(LOG_INFO, "mounted", LOG_STR("dataset", node_dataset_name(d)), LOG_STR("target", target),
 		  LOG_INT("version", head->version), NULL);
-	(void)TAKE(p);
 	/* The head may have moved between its choice and the list: follow what is the head now. */
 	struct catalog_head now;
 	if (node_dataset_head(d, &now, NULL) == 0 && now.version != head->version)
@@ -309,28 +373,39 @@ static int mark_busy(struct mounts *m, const char *target, struct mount_point **
 	return r;
 }
 
+#define DRAIN_WAIT_S 2
+
+/* Takes @p, which is marked busy, off the list and lets its session go. -errno: it stays, and is not busy any more. */
+static int end_point(struct mounts *m, struct mount_point *p, bool lazy, struct err *err)
+{
+	pthread_t thread;
+	struct timespec until;
+
+	int r = control_unmount(m->config.control, p->id, lazy, err);
+	if (r) {
+		not_busy(m, p);
+		return r;
+	}
+	unlink_point(m, p);
+	log_write(LOG_INFO, "unmounted", LOG_STR("target", p->target), NULL);
+	if (pthread_create(&thread, NULL, drain_main, p)) {
+		(void)drain_main(p);
+		return 0;
+	}
+	/* A copy of the mount in another mount namespace keeps the session alive: nobody waits for that. */
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += DRAIN_WAIT_S;
+	if (lazy || pthread_timedjoin_np(thread, NULL, &until))
+		(void)pthread_detach(thread);
+	return 0;
+}
+
 int mounts_unpublish(struct mounts *m, const char *target, bool lazy, struct err *err)
 {
 	struct mount_point *p;
 	int r = mark_busy(m, target, &p, err);
 
-	if (r)
-		return r;
-	r = control_unmount(m->config.control, p->id, lazy, err);
-	if (r) {
-		(void)pthread_rwlock_wrlock(&m->lock);
-		p->busy = false;
-		(void)pthread_rwlock_unlock(&m->lock);
-		return r;
-	}
-	unlink_point(m, p);
-	log_write(LOG_INFO, "unmounted", LOG_STR("target", target), NULL);
-	pthread_t thread;
-	if (lazy && pthread_create(&thread, NULL, drain_main, p) == 0)
-		(void)pthread_detach(thread);
-	else
-		(void)drain_main(p);
-	return 0;
+	return r ? r : end_point(m, p, lazy, err);
 }
 
 /* ---- telling them ---- */

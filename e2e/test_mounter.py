@@ -1,5 +1,6 @@
 """Attacks on the one privileged program: each must be refused and logged, and must not be able to read."""
 
+import errno
 import os
 import pathlib
 import secrets
@@ -111,6 +112,16 @@ def register(mounter, path, flags=os.O_RDONLY, client=None, session=None):
         return (client or mounter.alice).call(BACKING_OPEN, session or mounter.session, fds=[fd])
     finally:
         os.close(fd)
+
+
+
+def test_a_mount_below_a_mount_that_never_answers_is_refused_not_waited_for(mounter):
+    # alice holds the device of mnt/a and answers nothing: a look-up below it would never end.
+    for op in (MOUNT, ROOT_OPEN):
+        status, _, text, _ = mounter.alice.call(op, secrets.token_bytes(16), arg=1 << 20,
+                                                path=f"{mounter.folder}/mnt/a/below")
+        assert status == -errno.EBUSY, text
+        assert "inside a mount of Larder" in text
 
 
 def test_own_cache_file_is_registered(mounter):

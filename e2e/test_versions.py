@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 
 from harness import file_dataset, random_bytes, s3_dataset, wait_for
 
@@ -32,6 +33,23 @@ def test_a_new_version_is_shown_under_a_live_mount(origin, instance):
     assert (mount / "kept").stat().st_ino == inode
     status = instance.json("status")
     assert status["datasets"][0]["version"] == status["mounts"][0]["version"] >= 2
+
+
+def test_a_new_worker_goes_on_listing_every_interval(origin, instance):
+    origin.put("f", b"1")
+    instance.start(sync_every_second(origin.endpoint))
+    assert (instance.mount / "f").read_bytes() == b"1"
+    instance.kill_worker()
+    origin.put("added", b"after the kill")
+    wait_for("the new version", (instance.mount / "added").exists)
+    assert (instance.mount / "added").read_bytes() == b"after the kill"
+
+
+def test_a_mount_taken_away_from_outside_is_given_up(origin, instance):
+    origin.put("f", b"1")
+    instance.start(s3_dataset(origin.endpoint))
+    subprocess.run(["umount", "-l", instance.mount], check=True)
+    wait_for("the mount to be given up", lambda: not instance.json("status")["mounts"])
 
 
 def test_a_changed_file_keeps_its_inode_number_and_gets_its_new_size(origin, instance):

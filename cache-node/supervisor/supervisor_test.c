@@ -131,7 +131,6 @@ static int setup(void **state)
 	assert_int_equal(chmod(m->folder, 0755), 0); /* the child is nobody when root tests */
 	assert_int_equal(chmod(m->socket, 0777), 0);
 	assert_int_equal(pipe2(m->stop, O_CLOEXEC), 0);
-	assert_int_equal(pthread_create(&m->thread, NULL, mounter_main, m), 0);
 	*state = m;
 	return 0;
 }
@@ -208,6 +207,8 @@ static pid_t start(struct mounter *m, bool may_fork, int *ret_told)
 		_exit(supervisor_run(&c, worker));
 	}
 	assert_true(pid > 0);
+	assert_int_equal(pthread_create(&m->thread, NULL, mounter_main, m),
+			 0); /* after the fork: no thread is copied */
 	fd_close(pipe_fds[1]);
 	*ret_told = pipe_fds[0];
 	return pid;

@@ -33,11 +33,15 @@ static int open_beneath(int dir, const char *rest)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int open_below(const char *const *roots, size_t count, const char *path, const char *what, struct exchange *x)
+int open_below(const struct mounter *m, const char *const *roots, size_t count, const char *path,
+	       const char *what, struct exchange *x)
 {
 	if (!path_is_clean(path, MOUNTER_PATH_MAX))
 		return exchange_fail(x, -EINVAL, "the path of a %s must be absolute and without . or ..",
 				     what);
+	/* Looking up a name below a session's mount asks the client, who could keep this one thread waiting for ever. */
+	if (session_above(m, path))
+		return exchange_fail(x, -EBUSY, "%s %.160s lies inside a mount of Larder", what, path);
 	for (size_t i = 0; i < count; i++) {
 		const char *rest = path_below(roots[i], path);
 		if (!rest)
@@ -137,7 +141,7 @@ static int attach(struct exchange *x, int mount_fd, int target, uint32_t *ret_mi
 static int open_target(const struct mounter *m, struct exchange *x)
 {
 	bool mounted = false;
-	int target = open_below(m->mount_roots, m->mount_root_count, x->request->path, "mount point", x);
+	int target = open_below(m, m->mount_roots, m->mount_root_count, x->request->path, "mount point", x);
 
 	if (target < 0)
 		return target;

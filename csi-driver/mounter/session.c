@@ -20,6 +20,16 @@ bool session_id_taken(const struct mounter *m, const uint8_t *id)
 	return false;
 }
 
+bool session_above(const struct mounter *m, const char *path)
+{
+	for (size_t i = 0; i < MOUNTER_SESSIONS_MAX; i++) {
+		const char *rest = m->sessions[i].used ? path_below(m->sessions[i].path, path) : NULL;
+		if (rest && *rest)
+			return true;
+	}
+	return false;
+}
+
 struct session *session_free_slot(struct mounter *m)
 {
 	for (size_t i = 0; i < MOUNTER_SESSIONS_MAX; i++)

@@ -107,6 +107,8 @@ bool path_is_clean(const char *path, size_t size);
 
 /* The session of that id which belongs to @client, or NULL: another client's session looks like none. */
 struct session *session_find(struct mounter *m, size_t client, const uint8_t *id);
+/* Whether @path lies inside (not at) the mount of a session, of any client. */
+bool session_above(const struct mounter *m, const char *path);
 bool session_id_taken(const struct mounter *m, const uint8_t *id);
 struct session *session_free_slot(struct mounter *m); /* NULL: table full */
 void session_release(struct session *s);              /* closes its descriptors */
@@ -126,8 +128,8 @@ int open_file_root(struct mounter *m, struct exchange *x);
 
 /* Opens the directory @path, which must lie below one of @roots, following no link: an O_PATH descriptor the caller owns,
  * or -errno with the reply's sentence set. @what names the kind of root in it. */
-int open_below(const char *const *roots, size_t count, const char *path, const char *what,
-	       struct exchange *x);
+int open_below(const struct mounter *m, const char *const *roots, size_t count, const char *path,
+	       const char *what, struct exchange *x);
 
 /* Answers one request. Never fails: a refusal is a reply. */
 void exchange_run(struct mounter *m, struct exchange *x);

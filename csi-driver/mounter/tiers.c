@@ -35,6 +35,8 @@ static int mount_dram(const struct tier *t, uint64_t bytes, struct exchange *x)
 
 	(void)snprintf(parent, sizeof parent, "%s/..", t->path);
 	there = there && stat(t->path, &st) == 0 && stat(parent, &up) == 0 && st.st_dev != up.st_dev;
+	if (bytes == 0)
+		return exchange_fail(x, -EINVAL, "the DRAM tier needs a size; 0 would be no limit");
 	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (there ? MS_REMOUNT : 0UL);
 	(void)snprintf(options, sizeof options, "size=%llu,mode=0711,huge=within_size",
 		       (unsigned long long)bytes);
@@ -42,6 +44,9 @@ static int mount_dram(const struct tier *t, uint64_t bytes, struct exchange *x)
 		return 0;
 	(void)snprintf(options, sizeof options, "size=%llu,mode=0711", (unsigned long long)bytes);
 	if (mount("larder-dram", t->path, "tmpfs", flags, options) == 0)
+		return 0;
+	/* It cannot be smaller than what it holds: it keeps its size, and the client its own lower limit. */
+	if (there && errno == EINVAL)
 		return 0;
 	return exchange_fail(x, -errno, "tmpfs of the DRAM tier: %s", strerrordesc_np(errno));
 }
@@ -95,7 +100,7 @@ int open_tier(struct mounter *m, struct exchange *x)
 
 int open_file_root(struct mounter *m, struct exchange *x)
 {
-	int fd = open_below(m->file_roots, m->file_root_count, x->request->path, "file source", x);
+	int fd = open_below(m, m->file_roots, m->file_root_count, x->request->path, "file source", x);
 
 	if (fd < 0)
 		return fd;
