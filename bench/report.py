@@ -16,7 +16,7 @@ METHOD = """\
   last {section} s. The random orders visit every page once before any comes again; maps are made anew each time round.
 - **Cold**: `larder up` with a new state folder and mount for every pass, so cache and page cache of the mount are empty; the
   server's own file stays in the page cache. Time runs from the first read to the last byte. For the two sequential rows as much
-  memory as a pass fills is touched first and freed but for single pages, so that a hypervisor that takes free memory back keeps
+  memory as a pass fills is touched first and most of it freed, so that a hypervisor that takes free memory back keeps
   its hands off: there the first touch of a page costs more than all else, and by chance more so for one side.
 - **Peers, hot**: complete caches, their files dropped and read once sequentially, the mounted file opened afresh without pages of
   its own, each page read once, buffered; ours opened the same way. Two passes of ours stand around one of the peer.
