@@ -46,7 +46,9 @@ struct node_dataset {
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
-	struct source_set *set;       /* never NULL */
+	struct source_set *set; /* never NULL */
+	struct source_set
+		*head_set; /* what the head's entries point into: of its spec, or of equal sources */
 	Larder__V1__Dataset *message; /* as told, for saving */
 	bool sources_ready;
 	Larder__V1__DatasetStatus__Phase phase;
@@ -277,8 +279,9 @@ static void load(struct datasets *all)
 
 /* ---- syncing ---- */
 
-static void note_result(struct node_dataset *d, const struct sync_result *result)
+static void note_result(struct node_dataset *d, struct source_set *set, const struct sync_result *result)
 {
+	d->head_set = set;
 	d->head = result->head;
 	d->stats = result->stats;
 	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
@@ -324,7 +327,7 @@ static void sync_once(struct node_dataset *d)
 		log_write(LOG_WARN, "sync failed", LOG_STR("dataset", d->name),
 			  LOG_STR("error", err_words(&err, r)), NULL);
 	} else {
-		note_result(d, &result);
+		note_result(d, set, &result);
 		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed",
 			  LOG_STR("dataset", d->name), LOG_INT("version", result.head.version),
 			  LOG_INT("files", result.stats.files), LOG_INT("bytes", result.stats.bytes), NULL);
@@ -492,7 +495,7 @@ static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *
 	dataset_full_name(spec, d->name);
 	d->number = all->next_number++ % CACHE_DATASETS_MAX;
 	set->spec = spec;
-	d->set = set;
+	d->set = d->head_set = set;
 	d->message = message;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	(void)pthread_cond_init(&d->changed, NULL);
@@ -519,6 +522,9 @@ static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dat
 	set->spec = spec;
 	set->older = d->set;
 	d->set = set;
+	/* The head's entries name the sources of the spec they were listed by: until the next head these go on serving it. */
+	if (!d->head.version || d->head.config == dataset_config_hash(spec))
+		d->head_set = set;
 	larder__v1__dataset__free_unpacked(d->message, NULL);
 	d->message = message;
 	d->sources_ready = false;
@@ -800,7 +806,7 @@ int node_dataset_object(struct node_dataset *d, const struct manifest_found *ent
 	const char *key = manifest_key(entry, &key_len);
 
 	(void)pthread_mutex_lock(&d->lock);
-	struct source_set *set = d->set;
+	struct source_set *set = d->head_set;
 	size_t i = entry->e.source;
 	if (i >= set->spec->source_count || !set->read[i]) {
 		(void)pthread_mutex_unlock(&d->lock);

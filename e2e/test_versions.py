@@ -130,3 +130,14 @@ def test_changes_are_refused(folder, instance):
             raise AssertionError("a change was accepted")
         except OSError as error:
             assert error.errno == errno.EROFS
+
+
+def test_a_spec_whose_new_source_is_not_listed_yet_goes_on_reading_the_old_one(origin, instance):
+    data = random_bytes(1 << 20, 7)
+    origin.put("f", data)
+    instance.start(s3_dataset(origin.endpoint))
+    assert (instance.mount / "f").stat().st_size == len(data)
+    for spec in (instance.run / "files").iterdir():
+        spec.write_text(s3_dataset(origin.endpoint, bucket="there-is-none"))
+    wait_for("the new source to fail", lambda: "there-is-none" in instance.cli("status").stdout)
+    assert (instance.mount / "f").read_bytes() == data
