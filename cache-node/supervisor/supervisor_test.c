@@ -121,7 +121,7 @@ static int setup(void **state)
 	struct mounter *m = calloc(1, sizeof *m);
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 
-	strcpy(m->folder, "/tmp/supervisor-test.XXXXXX");
+	snprintf(m->folder, sizeof m->folder, "/tmp/supervisor-test.XXXXXX");
 	assert_non_null(mkdtemp(m->folder));
 	snprintf(m->socket, sizeof m->socket, "%s/s", m->folder);
 	memcpy(a.sun_path, m->socket, strlen(m->socket) + 1);
