@@ -9,7 +9,6 @@
  */
 #include "cache-node/catalog.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

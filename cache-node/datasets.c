@@ -344,10 +344,7 @@ static void sync_once(struct node_dataset *d)
 
 static void wait_until(struct node_dataset *d, int64_t mono_ns)
 {
-	int64_t at = clock_wall_ns() + (mono_ns - clock_mono_ns());
-	struct timespec t = {.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
-
-	(void)pthread_cond_timedwait(&d->changed, &d->lock, &t);
+	clock_cond_wait(&d->changed, &d->lock, mono_ns - clock_mono_ns());
 }
 
 /* node_dataset.lock is held, and given up for a moment: datasets.lock comes first. */

@@ -1,12 +1,11 @@
 #include "cache-node/listing.h"
 
 #include <errno.h>
-#include <linux/fuse.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/hash.h"
+#include "cache-node/fuse/ino.h"
 #include "common/base/mem.h"
 #include "common/dataset/glob.h"
 
@@ -18,16 +17,13 @@ struct view {
 	struct catalog_head head;
 	struct manifest *manifest;
 	struct manifest_found *found;
-	uint8_t ino_key[16];
+	uint8_t ino_key[INO_KEY_BYTES];
 };
 
 static int view_open(struct view *v, struct node_dataset *d, struct err *err)
 {
-	const char *name = node_dataset_name(d);
-	struct hash256 key = hash256_of(name, strlen(name));
-
 	*v = (struct view){.dataset = d};
-	memcpy(v->ino_key, key.bytes, sizeof v->ino_key);
+	ino_key_of(node_dataset_name(d), v->ino_key);
 	v->found = mem_alloc(sizeof *v->found);
 	int r = v->found ? node_dataset_head(d, &v->head, err) : err_set(err, -ENOMEM, "out of memory");
 	return r ? r : node_dataset_open(d, &v->head.root, &v->manifest, err);
@@ -50,13 +46,6 @@ static int look_up(struct view *v, const ProtobufCBinaryData *path, struct err *
 }
 
 /* ---- entries ---- */
-
-static uint64_t ino_of(const struct view *v, const struct manifest_entry *e)
-{
-	uint64_t ino = e->path_len ? siphash24(v->ino_key, e->path, e->path_len) >> 1 : FUSE_ROOT_ID;
-
-	return e->path_len && ino < 2 ? ino + 2 : ino;
-}
 
 static void set_cached(struct view *v, Larder__V1__Entry *out)
 {
@@ -94,7 +83,7 @@ static void describe(struct view *v, Larder__V1__Entry *out)
 	out->mtime_ns = e->mtime_ns;
 	out->mode = e->mode;
 	out->source = e->source;
-	out->inode = ino_of(v, e);
+	out->inode = ino_of_path(v->ino_key, e->path, e->path_len);
 	out->version = v->head.version;
 	if (e->type == MANIFEST_FILE) {
 		const char *key = manifest_key(v->found, &key_len);

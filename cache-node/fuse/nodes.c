@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "cache-node/fuse/ino.h"
 #include "common/base/mem.h"
 
 #define ROOT_PLACE       1u
@@ -179,11 +180,7 @@ struct nodes *nodes_free(struct nodes *n)
 
 uint64_t nodes_ino(const struct nodes *n, const char *path, size_t len)
 {
-	if (len == 0)
-		return FUSE_ROOT_ID;
-	uint64_t ino =
-		siphash24(n->shm->h->ino_key, path, len) >> 1; /* 63 bits: some programs keep it signed */
-	return ino < 2 ? ino + 2 : ino;
+	return ino_of_path(n->shm->h->ino_key, path, len);
 }
 
 struct shm_node *nodes_get(struct nodes *n, uint64_t id)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cache-node/fuse/ino.h"
 #include "common/base/fd.h"
 
 #define PAGE 4096u
@@ -39,8 +40,7 @@ static void fill_header(struct shm_header *h, const struct shm_config *c)
 	memcpy(h->session, c->session, sizeof h->session);
 	memcpy(h->dataset, c->dataset, strlen(c->dataset));
 	memcpy(h->target, c->target, strlen(c->target));
-	struct hash256 key = hash256_of(c->dataset, strlen(c->dataset));
-	memcpy(h->ino_key, key.bytes, sizeof h->ino_key);
+	ino_key_of(c->dataset, h->ino_key);
 }
 
 int shm_create(const struct shm_config *config, int *ret_fd)

@@ -145,13 +145,7 @@ static void on_loaded(struct cache_load *l, int status, const struct err *err)
 
 static void wait_a_bit(struct job *j)
 {
-	struct timespec until;
-
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += 100 * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	(void)pthread_cond_timedwait(&j->changed, &j->lock, &until);
+	clock_cond_wait(&j->changed, &j->lock, 100 * NS_PER_MS);
 	tell_if_due(j);
 }
 

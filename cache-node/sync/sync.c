@@ -108,12 +108,7 @@ static void wait_done(struct listing *l, struct source_op *op)
 
 	(void)pthread_mutex_lock(&l->lock);
 	while (!l->done) {
-		struct timespec until;
-		(void)clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += 200 * 1000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		(void)pthread_cond_timedwait(&l->ended, &l->lock, &until);
+		clock_cond_wait(&l->ended, &l->lock, 200 * NS_PER_MS);
 		if (!l->done && !told && atomic_load(&l->request->progress->stop)) {
 			source_op_cancel(op); /* done() needs our lock, so the operation is alive */
 			told = true;

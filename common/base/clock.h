@@ -4,6 +4,7 @@
 #ifndef COMMON_BASE_CLOCK_H
 #define COMMON_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -24,6 +25,15 @@ static inline int64_t clock_wall_ns(void)
 	struct timespec t;
 	(void)clock_gettime(CLOCK_REALTIME, &t);
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
+/* Waits on @cond (default attributes; @lock held) for at most @ns. Wakes for no reason too: look at the condition. */
+static inline void clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ns)
+{
+	int64_t at = clock_wall_ns() + ns;
+	struct timespec t = {.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
+
+	(void)pthread_cond_timedwait(cond, lock, &t);
 }
 
 #endif
