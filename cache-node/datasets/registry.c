@@ -1,0 +1,243 @@
+/*
+ * The datasets this node was told of, by name and counted.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cache-node/datasets/internal.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define DATASETS_MAX 1024
+
+static void destroy(struct node_dataset *d)
+{
+	syncing_stop(d);
+	(void)source_set_free(d->set, d->all->config.cache);
+	if (d->message)
+		larder__v1__dataset__free_unpacked(d->message, NULL);
+	(void)pthread_mutex_destroy(&d->lock);
+	(void)pthread_cond_destroy(&d->changed);
+	(void)mem_free(d);
+}
+
+struct node_dataset *datasets_unref(struct node_dataset *d)
+{
+	if (!d)
+		return NULL;
+	struct datasets *all = d->all;
+	(void)pthread_mutex_lock(&all->lock);
+	CHECK(d->refs > 0);
+	bool last = --d->refs == 0 && d->deleted;
+	if (last)
+		list_remove(&d->link);
+	(void)pthread_mutex_unlock(&all->lock);
+	if (last)
+		destroy(d);
+	return NULL;
+}
+
+/* datasets.lock is held. */
+struct node_dataset *registry_find(struct datasets *all, const char *name)
+{
+	list_for_each (l, &all->list) {
+		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
+		if (!d->deleted && strcmp(d->name, name) == 0)
+			return d;
+	}
+	return NULL;
+}
+
+struct node_dataset *datasets_find(struct datasets *all, const char *full_name)
+{
+	(void)pthread_mutex_lock(&all->lock);
+	struct node_dataset *d = registry_find(all, full_name);
+	if (d)
+		d->refs++;
+	(void)pthread_mutex_unlock(&all->lock);
+	return d;
+}
+
+static Larder__V1__Dataset *copy_message(const Larder__V1__Dataset *m)
+{
+	size_t len = larder__v1__dataset__get_packed_size(m);
+	uint8_t *bytes = mem_alloc(len);
+
+	if (!bytes)
+		return NULL;
+	(void)larder__v1__dataset__pack(m, bytes);
+	Larder__V1__Dataset *copy = larder__v1__dataset__unpack(NULL, len, bytes);
+	(void)mem_free(bytes);
+	return copy;
+}
+
+/* Takes @spec and @message. datasets.lock is held. */
+static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *message, struct err *err)
+{
+	struct node_dataset *d = all->count < DATASETS_MAX ? mem_calloc(1, sizeof *d) : NULL;
+	struct source_set *set = d ? mem_calloc(1, sizeof *set) : NULL;
+
+	if (!set) {
+		(void)mem_free(d);
+		return d || all->count < DATASETS_MAX
+			       ? err_set(err, -ENOMEM, "out of memory")
+			       : err_set(err, -ENOSPC, "%d datasets are the limit", DATASETS_MAX);
+	}
+	d->all = all;
+	dataset_full_name(spec, d->name);
+	d->number = all->next_number++ % CACHE_DATASETS_MAX;
+	set->spec = spec;
+	d->set = d->head_set = set;
+	d->message = message;
+	(void)pthread_mutex_init(&d->lock, NULL);
+	(void)pthread_cond_init(&d->changed, NULL);
+	versions_adopt_head(d);
+	list_push_back(&all->list, &d->link);
+	all->count++;
+	(void)pthread_mutex_lock(&d->lock);
+	sources_make(d);
+	(void)pthread_mutex_unlock(&d->lock);
+	return syncing_start(d, err);
+}
+
+/* Takes @spec and @message. datasets.lock is held. */
+static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dataset *message,
+		   struct err *err)
+{
+	struct source_set *set = mem_calloc(1, sizeof *set);
+
+	if (!set)
+		return err_set(err, -ENOMEM, "out of memory");
+	(void)pthread_mutex_lock(&d->lock);
+	set->spec = spec;
+	set->older = d->set;
+	d->set = set;
+	/* The head's entries name the sources of the spec they were listed by: until the next head these go on serving it. */
+	if (!d->head.version || d->head.config == dataset_config_hash(spec))
+		d->head_set = set;
+	larder__v1__dataset__free_unpacked(d->message, NULL);
+	d->message = message;
+	d->sources_ready = false;
+	d->retry_ns = 0;
+	sources_make(d);
+	(void)pthread_mutex_unlock(&d->lock);
+	return 0;
+}
+
+int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struct err *err)
+{
+	CLEANUP(dataset_free) struct dataset *spec = NULL;
+	char name[DATASET_FULL_MAX];
+
+	int r = dataset_from_message(message, &spec, err);
+	if (r)
+		return r;
+	Larder__V1__Dataset *copy = copy_message(message);
+	if (!copy)
+		return err_set(err, -ENOMEM, "out of memory");
+	dataset_full_name(spec, name);
+	(void)pthread_mutex_lock(&all->lock);
+	struct node_dataset *d = registry_find(all, name);
+	bool known = d && d->set->spec->generation >= spec->generation;
+	if (!known)
+		r = d ? replace(d, TAKE(spec), TAKE(copy), err) : add(all, TAKE(spec), TAKE(copy), err);
+	/* Half loaded, it would replace the whole: a kill now would lose the rest. */
+	if (!known && !r && !all->loading)
+		saved_write(all);
+	(void)pthread_mutex_unlock(&all->lock);
+	if (copy)
+		larder__v1__dataset__free_unpacked(copy, NULL);
+	return r;
+}
+
+int datasets_delete(struct datasets *all, const char *namespace_, const char *name, struct err *err)
+{
+	char full[DATASET_FULL_MAX];
+
+	(void)snprintf(full, sizeof full, "%s/%s", namespace_, name);
+	(void)pthread_mutex_lock(&all->lock);
+	struct node_dataset *d = registry_find(all, full);
+	int r = !d ? err_set(err, -ENOENT, "there is no dataset %s", full)
+		: d->mounts
+			? err_set(err, -EBUSY, "%s is mounted %d times; unmount it first", full, d->mounts)
+			: 0;
+	if (!r) {
+		d->deleted = true;
+		d->refs++;
+		all->count--;
+		saved_write(all);
+	}
+	(void)pthread_mutex_unlock(&all->lock);
+	if (r)
+		return r;
+	syncing_stop(d);
+	versions_evict(d);
+	r = catalog_dataset_delete(all->config.catalog, full, err);
+	(void)datasets_unref(d);
+	return r;
+}
+
+void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_dataset *d), void *ctx)
+{
+	(void)pthread_mutex_lock(&all->lock);
+	list_for_each (l, &all->list)
+		if (!LIST_ENTRY(l, struct node_dataset, link)->deleted)
+			visit(ctx, LIST_ENTRY(l, struct node_dataset, link));
+	(void)pthread_mutex_unlock(&all->lock);
+}
+
+const char *node_dataset_name(const struct node_dataset *d)
+{
+	return d->name;
+}
+
+void node_dataset_mounted(struct node_dataset *d, int change)
+{
+	(void)pthread_mutex_lock(&d->all->lock);
+	d->mounts += change;
+	(void)pthread_mutex_unlock(&d->all->lock);
+}
+
+void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access *ret)
+{
+	(void)pthread_mutex_lock(&d->lock);
+	const struct dataset *spec = d->set->spec;
+	*ret = (struct node_dataset_access){.uid = spec->access.uid,
+					    .gid = spec->access.gid,
+					    .mode = spec->access.mode,
+					    .latest = spec->version == 0};
+	(void)pthread_mutex_unlock(&d->lock);
+}
+
+int datasets_new(const struct datasets_config *config, struct datasets **ret, struct err *err)
+{
+	struct datasets *all = mem_calloc(1, sizeof *all);
+
+	if (!all)
+		return err_set(err, -ENOMEM, "out of memory");
+	all->config = *config;
+	list_init(&all->list);
+	list_init(&all->secrets);
+	(void)pthread_mutex_init(&all->lock, NULL);
+	all->loading = true;
+	saved_read(all);
+	all->loading = false;
+	*ret = all;
+	return 0;
+}
+
+struct datasets *datasets_free(struct datasets *all)
+{
+	if (!all)
+		return NULL;
+	list_for_each (l, &all->list)
+		syncing_stop(LIST_ENTRY(l, struct node_dataset, link));
+	list_for_each_safe (l, next, &all->list)
+		destroy(LIST_ENTRY(l, struct node_dataset, link));
+	list_for_each_safe (l, next, &all->secrets)
+		told_secret_free(LIST_ENTRY(l, struct told_secret, link));
+	(void)pthread_mutex_destroy(&all->lock);
+	return mem_free(all);
+}
