@@ -48,7 +48,7 @@ MUST_CHECK int datasets_put(struct datasets *all, const Larder__V1__Dataset *mes
 MUST_CHECK int datasets_put_credential(struct datasets *all, const Larder__V1__Credential *message,
 				       struct err *err);
 
-/* Forgets a dataset, its head and what the cache holds of it. -EBUSY while it is mounted, -ENOENT. */
+/* Forgets a dataset, its head and what the cache holds of it. -EBUSY while a mount of it is there or being made, -ENOENT. */
 MUST_CHECK int datasets_delete(struct datasets *all, const char *namespace_, const char *name,
 			       struct err *err);
 
@@ -94,7 +94,9 @@ MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *
 /* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
 MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);
 
-/* Mounts hold a dataset: counts them for datasets_delete(). */
-void node_dataset_mounted(struct node_dataset *d, int change);
+/* The reference that a mount holds, from before it is made until nobody uses it: datasets_delete() refuses meanwhile. 0, or
+ * -ENOENT when the dataset was deleted. node_dataset_unmount() gives it back (NULL is fine; returns NULL). */
+MUST_CHECK int node_dataset_mount(struct node_dataset *d);
+struct node_dataset *node_dataset_unmount(struct node_dataset *d);
 
 #endif

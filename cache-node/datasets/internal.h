@@ -33,6 +33,7 @@ struct node_dataset {
 	uint32_t refs;   /* guarded by datasets.lock */
 	int mounts;      /* guarded by datasets.lock */
 	bool deleted;    /* guarded by datasets.lock: found by nobody */
+	bool deleting;   /* guarded by datasets.lock: its head is still there */
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;

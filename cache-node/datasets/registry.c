@@ -73,7 +73,7 @@ static Larder__V1__Dataset *copy_message(const Larder__V1__Dataset *m)
 	return copy;
 }
 
-/* Takes @spec and @message. datasets.lock is held. */
+/* Success takes @spec and @message. datasets.lock is held. */
 static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *message, struct err *err)
 {
 	struct node_dataset *d = all->count < DATASETS_MAX ? mem_calloc(1, sizeof *d) : NULL;
@@ -93,16 +93,23 @@ static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *
 	d->message = message;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	(void)pthread_cond_init(&d->changed, NULL);
-	versions_adopt_head(d);
+	int r = syncing_start(d, err); /* it has nothing to do yet */
+	if (r) {
+		set->spec = NULL;
+		d->message = NULL;
+		destroy(d);
+		return r;
+	}
 	list_push_back(&all->list, &d->link);
 	all->count++;
 	(void)pthread_mutex_lock(&d->lock);
+	versions_adopt_head(d);
 	sources_make(d);
 	(void)pthread_mutex_unlock(&d->lock);
-	return syncing_start(d, err);
+	return 0;
 }
 
-/* Takes @spec and @message. datasets.lock is held. */
+/* Success takes @spec and @message. datasets.lock is held. */
 static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dataset *message,
 		   struct err *err)
 {
@@ -126,6 +133,17 @@ static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dat
 	return 0;
 }
 
+/* datasets.lock is held. */
+static bool is_being_deleted(struct datasets *all, const char *name)
+{
+	list_for_each (l, &all->list) {
+		const struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
+		if (d->deleting && strcmp(d->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struct err *err)
 {
 	CLEANUP(dataset_free) struct dataset *spec = NULL;
@@ -140,9 +158,18 @@ int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struc
 	dataset_full_name(spec, name);
 	(void)pthread_mutex_lock(&all->lock);
 	struct node_dataset *d = registry_find(all, name);
+	if (!d && is_being_deleted(all, name)) { /* its head would be taken for ours, and ours be removed */
+		(void)pthread_mutex_unlock(&all->lock);
+		larder__v1__dataset__free_unpacked(copy, NULL);
+		return err_set(err, -EAGAIN, "%s is just being deleted; try again", name);
+	}
 	bool known = d && d->set->spec->generation >= spec->generation;
 	if (!known)
-		r = d ? replace(d, TAKE(spec), TAKE(copy), err) : add(all, TAKE(spec), TAKE(copy), err);
+		r = d ? replace(d, spec, copy, err) : add(all, spec, copy, err);
+	if (!known && !r) {
+		spec = NULL; /* the dataset's now */
+		copy = NULL;
+	}
 	/* Half loaded, it would replace the whole: a kill now would lose the rest. */
 	if (!known && !r && !all->loading)
 		saved_write(all);
@@ -164,7 +191,7 @@ int datasets_delete(struct datasets *all, const char *namespace_, const char *na
 			? err_set(err, -EBUSY, "%s is mounted %d times; unmount it first", full, d->mounts)
 			: 0;
 	if (!r) {
-		d->deleted = true;
+		d->deleted = d->deleting = true;
 		d->refs++;
 		all->count--;
 		saved_write(all);
@@ -175,6 +202,9 @@ int datasets_delete(struct datasets *all, const char *namespace_, const char *na
 	syncing_stop(d);
 	versions_evict(d);
 	r = catalog_dataset_delete(all->config.catalog, full, err);
+	(void)pthread_mutex_lock(&all->lock);
+	d->deleting = false;
+	(void)pthread_mutex_unlock(&all->lock);
 	(void)datasets_unref(d);
 	return r;
 }
@@ -193,11 +223,27 @@ const char *node_dataset_name(const struct node_dataset *d)
 	return d->name;
 }
 
-void node_dataset_mounted(struct node_dataset *d, int change)
+int node_dataset_mount(struct node_dataset *d)
 {
 	(void)pthread_mutex_lock(&d->all->lock);
-	d->mounts += change;
+	int r = d->deleted ? -ENOENT : 0;
+	if (!r) {
+		d->mounts++;
+		d->refs++;
+	}
 	(void)pthread_mutex_unlock(&d->all->lock);
+	return r;
+}
+
+struct node_dataset *node_dataset_unmount(struct node_dataset *d)
+{
+	if (!d)
+		return NULL;
+	(void)pthread_mutex_lock(&d->all->lock);
+	CHECK(d->mounts > 0);
+	d->mounts--;
+	(void)pthread_mutex_unlock(&d->all->lock);
+	return datasets_unref(d);
 }
 
 void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access *ret)

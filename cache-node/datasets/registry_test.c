@@ -104,9 +104,9 @@ static void a_mounted_dataset_is_not_deleted(void **state)
 
 	test_put_folder(t, "x", "data", 1);
 	struct node_dataset *d = test_find(t, "default/x");
-	node_dataset_mounted(d, 1);
+	assert_int_equal(node_dataset_mount(d), 0);
 	assert_int_equal(datasets_delete(t->datasets, "default", "x", &err), -EBUSY);
-	node_dataset_mounted(d, -1);
+	node_dataset_unmount(d);
 	datasets_unref(d);
 	assert_int_equal(datasets_delete(t->datasets, "default", "x", &err), 0);
 }
