@@ -39,7 +39,7 @@ struct datasets_config {
 /* Knows what the node memory holds. 0, -errno with words. */
 MUST_CHECK int datasets_new(const struct datasets_config *config, struct datasets **ret, struct err *err);
 
-/* Stops the syncs, ends the sources. No reference may be left. */
+/* Stops the syncs, waits until every reference came back, ends the sources. */
 struct datasets *datasets_free(struct datasets *all);
 DEFINE_CLEANUP(struct datasets *, datasets_free)
 

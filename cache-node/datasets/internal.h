@@ -64,7 +64,8 @@ struct told_secret {
 
 struct datasets {
 	struct datasets_config config;
-	pthread_mutex_t lock; /* guards all below */
+	pthread_mutex_t lock;    /* guards all below */
+	pthread_cond_t returned; /* a reference came back */
 	struct list list, secrets;
 	uint32_t count, next_number;
 	bool loading; /* what is put comes from a former worker's memory */

@@ -33,6 +33,7 @@ struct node_dataset *datasets_unref(struct node_dataset *d)
 	bool last = --d->refs == 0 && d->deleted;
 	if (last)
 		list_remove(&d->link);
+	(void)pthread_cond_broadcast(&all->returned);
 	(void)pthread_mutex_unlock(&all->lock);
 	if (last)
 		destroy(d);
@@ -267,11 +268,28 @@ int datasets_new(const struct datasets_config *config, struct datasets **ret, st
 	list_init(&all->list);
 	list_init(&all->secrets);
 	(void)pthread_mutex_init(&all->lock, NULL);
+	(void)pthread_cond_init(&all->returned, NULL);
 	all->loading = true;
 	saved_read(all);
 	all->loading = false;
 	*ret = all;
 	return 0;
+}
+
+/* Waits until nobody has a reference to any of them. */
+static void wait_for_references(struct datasets *all)
+{
+	bool used;
+
+	(void)pthread_mutex_lock(&all->lock);
+	do {
+		used = false;
+		list_for_each (l, &all->list)
+			used |= LIST_ENTRY(l, struct node_dataset, link)->refs > 0;
+		if (used)
+			(void)pthread_cond_wait(&all->returned, &all->lock);
+	} while (used);
+	(void)pthread_mutex_unlock(&all->lock);
 }
 
 struct datasets *datasets_free(struct datasets *all)
@@ -280,10 +298,12 @@ struct datasets *datasets_free(struct datasets *all)
 		return NULL;
 	list_for_each (l, &all->list)
 		syncing_stop(LIST_ENTRY(l, struct node_dataset, link));
+	wait_for_references(all);
 	list_for_each_safe (l, next, &all->list)
 		destroy(LIST_ENTRY(l, struct node_dataset, link));
 	list_for_each_safe (l, next, &all->secrets)
 		told_secret_free(LIST_ENTRY(l, struct told_secret, link));
 	(void)pthread_mutex_destroy(&all->lock);
+	(void)pthread_cond_destroy(&all->returned);
 	return mem_free(all);
 }
