@@ -299,7 +299,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 void read_op_unref(struct read_op *op)
 {
 	if (atomic_fetch_sub(&op->refs, 1) == 1)
-		session_free_slot(op->session, op->slot);
+		slots_read_op_done(op);
 }
 
 static void read_done(struct cache_read *r, int status, const struct iovec *iov, int iov_count,
@@ -335,17 +335,14 @@ static void on_interrupt(fuse_req_t req, void *arg)
 static void read_start(struct session *s, fuse_req_t req, struct open_file *f, uint64_t off, uint32_t len,
 		       uint64_t fh)
 {
-	uint32_t slot = session_take_slot();
-	struct read_op *op = &s->read_ops[slot];
+	struct read_op *op = slots_read_op(s, slots_take_holder());
 
 	op->read = (struct cache_read){
 		.offset = off, .length = len, .stream = fh | 1ULL << 63, .done = read_done, .ctx = op};
 	op->session = s;
 	op->file = f;
 	op->req = req;
-	op->slot = slot;
-	atomic_store(&op->refs,
-		     2); /* one is this function's, so that an early end does not free the slot under it */
+	atomic_store(&op->refs, 2); /* one is this function's, so that an early end frees nothing under it */
 	atomic_store(&op->done, false);
 	atomic_store(&op->started, false);
 	atomic_store(&op->interrupted, false);
@@ -354,6 +351,8 @@ static void read_start(struct session *s, fuse_req_t req, struct open_file *f, u
 	cache_read_start(f->object, &op->read);
 	/* The cache knows only reads that were started: an interrupt that came before is handled here. */
 	atomic_store(&op->started, true);
+	if (!atomic_load(&op->done))
+		slots_park(op);
 	if (atomic_load(&op->interrupted) && !atomic_load(&op->done))
 		notify_cancel(s, op);
 	read_op_unref(op);
