@@ -1,95 +1,17 @@
 /* Reads that wait, and what goes on meanwhile: a session over a real cache, whose one source is a server that never answers. */
-#include <netinet/in.h>
 #include <sys/time.h>
 
-#include "cache-node/cache/test_dir.h"
-#include "cache-node/fuse/test_kernel.h"
+#include "cache-node/fuse/test_rig.h"
 #include "common/base/clock.h"
 
 #define HANGING 300u /* reads: many more than there are slots */
-
-struct rig {
-	char *dir;
-	int tier_fd, data_fd, listener;
-	struct source_loop *loop;
-	struct source *dead, *files;
-	struct cache *cache;
-};
-
-static int object(struct kernel *k, const struct manifest_found *entry, struct cache_object **ret)
-{
-	struct rig *r = k->ctx;
-	bool is_dead = strcmp(entry->e.path, "big") == 0;
-	struct cache_object_spec spec = {
-		.id = cache_object_id("test", entry->e.path, entry->e.path_len, &entry->e.validator,
-				      entry->e.size),
-		.size = entry->e.size,
-		.source = is_dead ? r->dead : r->files,
-		.key = entry->e.path,
-		.validator = entry->e.validator,
-	};
-
-	return cache_get(r->cache, &spec, ret);
-}
-
-/* A port where connections are taken by the kernel and by nobody else. */
-static int listen_and_never_answer(char endpoint[64])
-{
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-	assert_int_equal(listen(fd, 64), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-	snprintf(endpoint, 64, "http://127.0.0.1:%u", ntohs(a.sin_port));
-	return fd;
-}
-
-static struct rig *rig_new(void)
-{
-	struct rig *r = calloc(1, sizeof *r);
-	struct source_config c = {.kind = SOURCE_S3, .label = "dead", .s3 = {.bucket = "bucket"}};
-	char endpoint[64];
-
-	r->dir = test_dir_new();
-	r->tier_fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(r->tier_fd, "data", 0755), 0);
-	r->data_fd = openat(r->tier_fd, "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r->listener = listen_and_never_answer(endpoint);
-	assert_int_equal(source_loop_new("test", &r->loop), 0);
-	c.s3.endpoint = endpoint;
-	assert_int_equal(source_new(r->loop, &c, &r->dead, NULL), 0);
-	c = (struct source_config){.kind = SOURCE_FILE, .label = "files", .file = {.root_fd = r->data_fd}};
-	assert_int_equal(source_new(r->loop, &c, &r->files, NULL), 0);
-	struct cache_tier_config tier = {
-		.kind = CACHE_TIER_DISK, .dir_fd = r->tier_fd, .bytes_max = 1 << 30, .name = "tier"};
-	struct cache_config config = {.tiers = &tier, .tier_count = 1, .memory_max = 16 << 20};
-	assert_int_equal(cache_new(&config, &r->cache, NULL), 0);
-	int fd = openat(r->data_fd, "small", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	assert_int_equal(fd_write_full(fd, "hello", 5), 0);
-	fd_close(fd);
-	return r;
-}
-
-static void rig_free(struct rig *r)
-{
-	cache_free(r->cache);
-	source_free(r->dead);
-	source_free(r->files);
-	source_loop_free(r->loop);
-	fd_close(r->listener);
-	fd_close(r->data_fd);
-	fd_close(r->tier_fd);
-	test_dir_free(r->dir);
-	free(r);
-}
 
 static const char *const files[] = {"a=1", "big=2:67108864", "small=3:5"};
 
 static int setup(void **state)
 {
-	struct kernel *k = kernel_new(files, LENGTH(files), object, rig_new());
+	struct kernel_config c = {.object = rig_object, .ctx = rig_new()};
+	struct kernel *k = kernel_new(files, LENGTH(files), &c);
 	const struct timeval patience = {.tv_sec = 20}; /* well below the deadline of a read */
 
 	assert_int_equal(setsockopt(k->kernel, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
@@ -105,21 +27,6 @@ static int teardown(void **state)
 	kernel_free(k);
 	rig_free(r);
 	return 0;
-}
-
-static uint64_t open_file(struct kernel *k, const char *name, uint64_t *ret_node)
-{
-	struct fuse_entry_out e = {0};
-	struct fuse_open_in in = {0};
-	struct fuse_open_out out;
-	uint8_t reply[8192];
-	size_t len;
-
-	assert_int_equal(lookup(k, 1, name, &e), 0);
-	assert_int_equal(ask(k, FUSE_OPEN, e.nodeid, &in, sizeof in, reply, &len), 0);
-	memcpy(&out, reply, sizeof out);
-	*ret_node = e.nodeid;
-	return out.fh;
 }
 
 static void start_read(struct kernel *k, uint64_t node, uint64_t fh, uint64_t offset)

@@ -214,6 +214,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	s->view = config->view;
 	s->mounter = config->mounter;
 	(void)pthread_rwlock_init(&s->tree, NULL);
+	(void)pthread_mutex_init(&s->backing.lock, NULL);
 	int r = build(s, config, err);
 	if (r)
 		return r;
@@ -248,6 +249,7 @@ struct session *session_free(struct session *s)
 	shm_unmap(&s->shm);
 	(void)fd_close(s->dev_fd);
 	slots_done(s);
+	backing_done(s);
 	(void)pthread_rwlock_destroy(&s->tree);
 	return mem_free(s);
 }

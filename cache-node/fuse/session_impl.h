@@ -1,6 +1,6 @@
 /*
  * session_impl - what the files of the session share: session.c (life, threads), slots.c (where requests lie), tree_ops.c
- * (lookup, getattr, readdir), file_ops.c (open, read, release), switch.c (change of version), notify.c (messages to the kernel). Private to fuse/.
+ * (lookup, getattr, readdir), file_ops.c (open, read, release), backing.c (the mounter's part in it), switch.c (change of version), notify.c (messages to the kernel). Private to fuse/.
  */
 #ifndef CACHE_NODE_FUSE_SESSION_IMPL_H
 #define CACHE_NODE_FUSE_SESSION_IMPL_H
@@ -72,6 +72,13 @@ struct session {
 			lock; /* guards all here, and modes of nodes while one is opened or released */
 		struct list buckets[SESSION_OPEN_BUCKETS];
 	} opens;
+
+	struct {
+		_Atomic int64_t resume_ns; /* CLOCK_MONOTONIC: until then the mounter is not asked */
+		pthread_mutex_t lock;      /* guards the rest */
+		int32_t *to_close;         /* backing ids that nobody uses and that could not be closed yet */
+		size_t count;
+	} backing;
 
 	struct {
 		pthread_mutex_t lock;
@@ -167,6 +174,22 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void read_op_unref(struct read_op *op);
 int opens_init(struct session *s);
 void opens_done(struct session *s);
+
+/* ---- backing.c ---- */
+
+/* Whether an open of this node could be passed through if the mounter were asked. opens.lock is held. */
+bool backing_is_wanted(struct session *s, struct shm_node *node, struct open_file *f);
+
+/* Asks the mounter: a backing id, or 0 after a log line. May take a second; no lock is held. */
+int32_t backing_ask(struct session *s, struct open_file *f);
+
+/* Gives the id to the node (NULL: it is gone), if it has a use for it: 0. Else the id, to be closed. opens.lock is held. */
+int32_t backing_install(struct session *s, struct shm_node *node, int32_t id);
+
+/* Closes an id, now or later; 0 is fine. No lock is held. */
+void backing_close(struct session *s, int32_t id);
+
+void backing_done(struct session *s); /* frees what the session remembers */
 
 /* ---- notify.c ---- */
 MUST_CHECK int notify_start(struct session *s);

@@ -5,7 +5,7 @@ static const char *const first_version[] = {"a=1", "dir/b=2", "dir/c=3", "dir/su
 
 static int setup(void **state)
 {
-	*state = kernel_new(first_version, LENGTH(first_version), NULL, NULL);
+	*state = kernel_new(first_version, LENGTH(first_version), NULL);
 	return 0;
 }
 

@@ -47,6 +47,8 @@ struct kernel {
 	/* The object of a file that has bytes; NULL: there are none. */
 	int (*object)(struct kernel *k, const struct manifest_found *entry, struct cache_object **ret);
 	void *ctx; /* the test's */
+	struct mounter_client *mounter;
+	bool ignores_notices; /* that come before a reply */
 };
 
 /* ---- manifests in memory ---- */
@@ -139,6 +141,7 @@ static inline void attach(struct kernel *k, const struct hash256 *root)
 	struct session_config c = {
 		.dev_fd = k->device,
 		.memory_fd = k->memory_fd,
+		.mounter = k->mounter,
 		.view = {.open_version = view_open,
 			 .object = view_object,
 			 .ended = view_ended,
@@ -175,12 +178,18 @@ static inline void swallow_init(struct kernel *k)
 	assert_true(h.unique & 1);
 }
 
-typedef int (*kernel_object_fn)(struct kernel *k, const struct manifest_found *entry,
-				struct cache_object **ret);
+/* What a test gives its session beside files. */
+struct kernel_config {
+	int (*object)(struct kernel *k, const struct manifest_found *entry,
+		      struct cache_object **ret); /* of files that have bytes; NULL: there are none */
+	void *ctx;
+	uint32_t features; /* enum shm_features, beside READDIRPLUS */
+	struct mounter_client *mounter;
+};
 
-/* A session of the files of @first, with a kernel of its own. */
-static inline struct kernel *kernel_new(const char *const *first, size_t count, kernel_object_fn object,
-					void *ctx)
+/* A session of the files of @first, with a kernel of its own; @config may be NULL. */
+static inline struct kernel *kernel_new(const char *const *first, size_t count,
+					const struct kernel_config *config)
 {
 	static const uint8_t session[SHM_SESSION_BYTES] = {9};
 	static const struct fuse_init_in offered = {.major = 7, .minor = 38, .max_readahead = 1 << 17};
@@ -192,8 +201,12 @@ static inline struct kernel *kernel_new(const char *const *first, size_t count, 
 			       .features = SHM_READDIRPLUS};
 	struct kernel *k = calloc(1, sizeof *k);
 
-	k->object = object;
-	k->ctx = ctx;
+	if (config) {
+		k->object = config->object;
+		k->ctx = config->ctx;
+		k->mounter = config->mounter;
+		c.features |= config->features;
+	}
 
 	assert_int_equal(shm_create(&c, &k->memory_fd), 0);
 	open_pair(k);
@@ -246,9 +259,12 @@ static inline int ask(struct kernel *k, uint32_t opcode, uint64_t node, const vo
 
 	size_t n = make_request(k, buf, opcode, node, body, len);
 	assert_int_equal(send(k->kernel, buf, n, 0), n);
-	ssize_t got = recv(k->kernel, buf, sizeof buf, 0);
-	assert_true(got >= (ssize_t)sizeof out);
-	memcpy(&out, buf, sizeof out);
+	ssize_t got;
+	do {
+		got = recv(k->kernel, buf, sizeof buf, 0);
+		assert_true(got >= (ssize_t)sizeof out);
+		memcpy(&out, buf, sizeof out);
+	} while (!out.unique && k->ignores_notices);
 	assert_int_equal(out.unique, k->unique);
 	assert_int_equal(out.len, got);
 	*reply_len = (size_t)got - sizeof out;
