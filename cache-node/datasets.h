@@ -83,9 +83,11 @@ MUST_CHECK int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bo
 MUST_CHECK int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret,
 				 struct err *err);
 
-/* The cache object of a file entry (size at least 1). The caller puts it. */
-MUST_CHECK int node_dataset_object(struct node_dataset *d, const struct manifest_found *entry,
-				   struct cache_object **ret, struct err *err);
+/* The cache object of a file entry (size at least 1) of a version that was listed by the spec of @config (catalog_head). The
+ * caller puts it. -ESTALE when no such spec is known, -EIO when its source cannot be made now, -ENOMEM; with words. */
+MUST_CHECK int node_dataset_object(struct node_dataset *d, uint64_t config,
+				   const struct manifest_found *entry, struct cache_object **ret,
+				   struct err *err);
 
 /* Asks for a sync and waits for its end; progress in *ret_objects while it runs (may be NULL). */
 MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects),

@@ -98,12 +98,12 @@ static int view_open(void *ctx, const struct hash256 *root, struct manifest **re
 	return node_dataset_open(p->dataset, root, ret, err);
 }
 
-static int view_object(void *ctx, const struct manifest_found *entry, struct cache_object **ret,
-		       struct err *err)
+static int view_object(void *ctx, uint64_t config, const struct manifest_found *entry,
+		       struct cache_object **ret, struct err *err)
 {
 	const struct mount_point *p = ctx;
 
-	return node_dataset_object(p->dataset, entry, ret, err);
+	return node_dataset_object(p->dataset, config, entry, ret, err);
 }
 
 /* What a thread of its own needs to end a mount: the point may be gone before the thread runs, and its target lead to
@@ -214,6 +214,11 @@ static int point_new(struct mounts *m, struct node_dataset *d, const char *targe
 	return 0;
 }
 
+static struct session_version version_of(const struct catalog_head *head)
+{
+	return (struct session_version){.number = head->version, .root = head->root, .config = head->config};
+}
+
 static int start_session(struct mount_point *p, int dev_fd, int memory_fd, const struct catalog_head *head,
 			 struct err *err)
 {
@@ -231,8 +236,7 @@ static int start_session(struct mount_point *p, int dev_fd, int memory_fd, const
 			 .uid = access.uid,
 			 .gid = access.gid,
 			 .mode = access.mode},
-		.version = head->version,
-		.root = head->root,
+		.version = version_of(head),
 	};
 	return session_new(&c, &p->session, err);
 }
@@ -459,6 +463,7 @@ int mounts_unpublish(struct mounts *m, const char *target, bool lazy, struct err
 
 void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalog_head *head)
 {
+	const struct session_version version = version_of(head);
 	struct node_dataset_access access;
 
 	node_dataset_access_get(d, &access);
@@ -470,7 +475,7 @@ void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalo
 		struct err err = {0};
 		if (p->busy || p->dataset != d)
 			continue;
-		int r = session_switch(p->session, head->version, &head->root, &err);
+		int r = session_switch(p->session, &version, &err);
 		if (r)
 			log_write(LOG_ERROR, "a mount stays at its version", LOG_STR("target", p->target),
 				  LOG_STR("error", err_words(&err, r)), NULL);

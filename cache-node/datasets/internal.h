@@ -17,10 +17,12 @@
 
 #define DATASET_ERROR_TEXT 512
 
-/* The sources of one spec. */
+/* A spec and its sources. */
 struct source_set {
 	struct source_set *older; /* of a replaced spec */
 	struct dataset *spec;
+	Larder__V1__Dataset *message; /* the spec as told, for saving */
+	uint64_t config;              /* hash that versions listed by it carry */
 	struct source *read[DATASET_SOURCES_MAX], *list[DATASET_SOURCES_MAX];
 	char *domains[DATASET_SOURCES_MAX]; /* trust domains */
 };
@@ -37,10 +39,7 @@ struct node_dataset {
 
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
-	struct source_set *set; /* never NULL */
-	struct source_set
-		*head_set; /* what the head's entries point into: of its spec, or of equal sources */
-	Larder__V1__Dataset *message; /* as told, for saving */
+	struct source_set *set; /* of the newest spec; never NULL */
 	bool sources_ready;
 	Larder__V1__DatasetStatus__Phase phase;
 	char message_text[DATASET_ERROR_TEXT]; /* why it is not ready, or what the last sync said */
@@ -73,18 +72,33 @@ struct datasets {
 
 /* ---- registry.c ---- */
 
+/* A copy of its own, or NULL when out of memory. */
+Larder__V1__Dataset *message_copy(const Larder__V1__Dataset *m);
+
 /* The dataset of that name, or NULL. datasets.lock is held. */
 struct node_dataset *registry_find(struct datasets *all, const char *name);
 
 /* ---- versions.c ---- */
 
-/* The head a former process left counts at once: a mount need not wait for a new listing. */
+/* The head a former process left counts at once: a mount need not wait for a new listing. node_dataset.lock is held. */
 void versions_adopt_head(struct node_dataset *d);
 
 /* Drops what the cache holds of the version at the head. */
 void versions_evict(struct node_dataset *d);
 
 /* ---- sources.c ---- */
+
+/* A set without sources. Success takes @spec and @message. 0 or -ENOMEM. */
+MUST_CHECK int source_set_new(struct dataset *spec, Larder__V1__Dataset *message, struct source_set **ret);
+
+/* The newest set whose spec lists what a version of @config was listed from, or NULL. node_dataset.lock is held. */
+struct source_set *sources_of_config(struct node_dataset *d, uint64_t config);
+
+/* Makes a source of a replaced spec, to read from. No lock is held. 0, -errno with words. */
+MUST_CHECK int sources_make_older(struct node_dataset *d, struct source_set *set, size_t i, struct err *err);
+
+/* A spec that was replaced before this worker started: versions listed by it may still be open. No lock is held. */
+MUST_CHECK int sources_add_older(struct datasets *all, const Larder__V1__Dataset *message, struct err *err);
 
 /* Makes the sources that are missing, as far as their credentials are known. Both locks are held. */
 void sources_make(struct node_dataset *d);

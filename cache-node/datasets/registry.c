@@ -16,8 +16,6 @@ static void destroy(struct node_dataset *d)
 {
 	syncing_stop(d);
 	(void)source_set_free(d->set, d->all->config.cache);
-	if (d->message)
-		larder__v1__dataset__free_unpacked(d->message, NULL);
 	(void)pthread_mutex_destroy(&d->lock);
 	(void)pthread_cond_destroy(&d->changed);
 	(void)mem_free(d);
@@ -61,7 +59,7 @@ struct node_dataset *datasets_find(struct datasets *all, const char *full_name)
 	return d;
 }
 
-static Larder__V1__Dataset *copy_message(const Larder__V1__Dataset *m)
+Larder__V1__Dataset *message_copy(const Larder__V1__Dataset *m)
 {
 	size_t len = larder__v1__dataset__get_packed_size(m);
 	uint8_t *bytes = mem_alloc(len);
@@ -74,30 +72,23 @@ static Larder__V1__Dataset *copy_message(const Larder__V1__Dataset *m)
 	return copy;
 }
 
-/* Success takes @spec and @message. datasets.lock is held. */
-static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *message, struct err *err)
+/* Success takes @set. datasets.lock is held. */
+static int add(struct datasets *all, struct source_set *set, struct err *err)
 {
-	struct node_dataset *d = all->count < DATASETS_MAX ? mem_calloc(1, sizeof *d) : NULL;
-	struct source_set *set = d ? mem_calloc(1, sizeof *set) : NULL;
-
-	if (!set) {
-		(void)mem_free(d);
-		return d || all->count < DATASETS_MAX
-			       ? err_set(err, -ENOMEM, "out of memory")
-			       : err_set(err, -ENOSPC, "%d datasets are the limit", DATASETS_MAX);
-	}
+	if (all->count == DATASETS_MAX)
+		return err_set(err, -ENOSPC, "%d datasets are the limit", DATASETS_MAX);
+	struct node_dataset *d = mem_calloc(1, sizeof *d);
+	if (!d)
+		return err_set(err, -ENOMEM, "out of memory");
 	d->all = all;
-	dataset_full_name(spec, d->name);
+	dataset_full_name(set->spec, d->name);
 	d->number = all->next_number++ % CACHE_DATASETS_MAX;
-	set->spec = spec;
-	d->set = d->head_set = set;
-	d->message = message;
+	d->set = set;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	(void)pthread_cond_init(&d->changed, NULL);
 	int r = syncing_start(d, err); /* it has nothing to do yet */
 	if (r) {
-		set->spec = NULL;
-		d->message = NULL;
+		d->set = NULL;
 		destroy(d);
 		return r;
 	}
@@ -110,28 +101,16 @@ static int add(struct datasets *all, struct dataset *spec, Larder__V1__Dataset *
 	return 0;
 }
 
-/* Success takes @spec and @message. datasets.lock is held. */
-static int replace(struct node_dataset *d, struct dataset *spec, Larder__V1__Dataset *message,
-		   struct err *err)
+/* Takes @set. datasets.lock is held. */
+static void replace(struct node_dataset *d, struct source_set *set)
 {
-	struct source_set *set = mem_calloc(1, sizeof *set);
-
-	if (!set)
-		return err_set(err, -ENOMEM, "out of memory");
 	(void)pthread_mutex_lock(&d->lock);
-	set->spec = spec;
 	set->older = d->set;
 	d->set = set;
-	/* The head's entries name the sources of the spec they were listed by: until the next head these go on serving it. */
-	if (!d->head.version || d->head.config == dataset_config_hash(spec))
-		d->head_set = set;
-	larder__v1__dataset__free_unpacked(d->message, NULL);
-	d->message = message;
 	d->sources_ready = false;
 	d->retry_ns = 0;
 	sources_make(d);
 	(void)pthread_mutex_unlock(&d->lock);
-	return 0;
 }
 
 /* datasets.lock is held. */
@@ -145,38 +124,48 @@ static bool is_being_deleted(struct datasets *all, const char *name)
 	return false;
 }
 
+/* Takes @set on success, unless it is older than what is known: *ret_known. datasets.lock is held. */
+static int put_locked(struct datasets *all, struct source_set *set, bool *ret_known, struct err *err)
+{
+	char name[DATASET_FULL_MAX];
+
+	dataset_full_name(set->spec, name);
+	struct node_dataset *d = registry_find(all, name);
+	if (!d && is_being_deleted(all, name)) /* its head would be taken for ours, and ours be removed */
+		return err_set(err, -EAGAIN, "%s is just being deleted; try again", name);
+	*ret_known = d && d->set->spec->generation >= set->spec->generation;
+	if (!d)
+		return add(all, set, err);
+	if (!*ret_known)
+		replace(d, set);
+	return 0;
+}
+
 int datasets_put(struct datasets *all, const Larder__V1__Dataset *message, struct err *err)
 {
 	CLEANUP(dataset_free) struct dataset *spec = NULL;
-	char name[DATASET_FULL_MAX];
+	struct source_set *set = NULL;
+	bool known = false;
 
 	int r = dataset_from_message(message, &spec, err);
 	if (r)
 		return r;
-	Larder__V1__Dataset *copy = copy_message(message);
-	if (!copy)
-		return err_set(err, -ENOMEM, "out of memory");
-	dataset_full_name(spec, name);
+	Larder__V1__Dataset *copy = message_copy(message);
+	r = copy ? source_set_new(spec, copy, &set) : -ENOMEM;
+	if (r) {
+		if (copy)
+			larder__v1__dataset__free_unpacked(copy, NULL);
+		return err_set(err, r, "out of memory");
+	}
+	spec = NULL; /* the set's now */
 	(void)pthread_mutex_lock(&all->lock);
-	struct node_dataset *d = registry_find(all, name);
-	if (!d && is_being_deleted(all, name)) { /* its head would be taken for ours, and ours be removed */
-		(void)pthread_mutex_unlock(&all->lock);
-		larder__v1__dataset__free_unpacked(copy, NULL);
-		return err_set(err, -EAGAIN, "%s is just being deleted; try again", name);
-	}
-	bool known = d && d->set->spec->generation >= spec->generation;
-	if (!known)
-		r = d ? replace(d, spec, copy, err) : add(all, spec, copy, err);
-	if (!known && !r) {
-		spec = NULL; /* the dataset's now */
-		copy = NULL;
-	}
+	r = put_locked(all, set, &known, err);
 	/* Half loaded, it would replace the whole: a kill now would lose the rest. */
 	if (!known && !r && !all->loading)
 		saved_write(all);
 	(void)pthread_mutex_unlock(&all->lock);
-	if (copy)
-		larder__v1__dataset__free_unpacked(copy, NULL);
+	if (r || known)
+		(void)source_set_free(set, all->config.cache);
 	return r;
 }
 

@@ -9,7 +9,13 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-enum saved_kind { SAVED_DATASET = 1, SAVED_CREDENTIAL = 2 };
+#define OLDER_MAX 32 /* replaced specs of one dataset: as many versions as a mount can hold open */
+
+enum saved_kind {
+	SAVED_DATASET = 1,
+	SAVED_CREDENTIAL = 2,
+	SAVED_OLDER = 3 /* a spec that was replaced; before the one that replaced it */
+};
 
 static int append(uint8_t **buf, size_t *len, enum saved_kind kind, const ProtobufCMessage *m)
 {
@@ -26,8 +32,33 @@ static int append(uint8_t **buf, size_t *len, enum saved_kind kind, const Protob
 	return 0;
 }
 
-/* datasets.lock is held. */
-void saved_write(struct datasets *all)
+/* The replaced specs whose versions may still be open, oldest first: one for each list of sources, not that of the newest.
+ * The locks are held. */
+static int append_older(uint8_t **buf, size_t *len, struct node_dataset *d)
+{
+	const struct source_set *sets[OLDER_MAX];
+	size_t count = 0;
+	int r = 0;
+
+	for (struct source_set *set = d->set->older; set && count < OLDER_MAX; set = set->older)
+		if (sources_of_config(d, set->config) == set)
+			sets[count++] = set;
+	while (count-- > 0 && !r)
+		r = append(buf, len, SAVED_OLDER, &sets[count]->message->base);
+	return r;
+}
+
+static int append_dataset(uint8_t **buf, size_t *len, struct node_dataset *d, bool older)
+{
+	(void)pthread_mutex_lock(&d->lock);
+	int r = older ? append_older(buf, len, d) : 0;
+	if (!r)
+		r = append(buf, len, SAVED_DATASET, &d->set->message->base);
+	(void)pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+static int write_all(struct datasets *all, bool older)
 {
 	uint8_t *buf = NULL;
 	size_t len = 0;
@@ -40,16 +71,26 @@ void saved_write(struct datasets *all)
 	list_for_each (l, &all->list) {
 		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
 		if (!r && !d->deleted)
-			r = append(&buf, &len, SAVED_DATASET, &d->message->base);
+			r = append_dataset(&buf, &len, d, older);
 	}
 	if (!r)
 		r = node_memory_save(all->config.memory, buf, len);
-	if (r)
-		log_write(LOG_ERROR, "datasets are not saved: a new worker would not know them",
-			  LOG_STR("error", err_text(r)), NULL);
 	if (buf)
 		explicit_bzero(buf, len);
 	(void)mem_free(buf);
+	return r;
+}
+
+/* datasets.lock is held. */
+void saved_write(struct datasets *all)
+{
+	int r = write_all(all, true);
+
+	if (r == -EFBIG) /* what is open of replaced specs is worth less than knowing all datasets */
+		r = write_all(all, false);
+	if (r)
+		log_write(LOG_ERROR, "datasets are not saved: a new worker would not know them",
+			  LOG_STR("error", err_text(r)), NULL);
 }
 
 static int load_one(struct datasets *all, uint32_t kind, const uint8_t *bytes, uint32_t len, struct err *err)
@@ -61,13 +102,30 @@ static int load_one(struct datasets *all, uint32_t kind, const uint8_t *bytes, u
 		r = m ? datasets_put_credential(all, m, err)
 		      : err_set(err, -ERR_CORRUPT, "a saved credential");
 		(void)secret_message_free(m);
-	} else if (kind == SAVED_DATASET) {
+	} else if (kind == SAVED_DATASET || kind == SAVED_OLDER) {
 		Larder__V1__Dataset *m = larder__v1__dataset__unpack(NULL, len, bytes);
-		r = m ? datasets_put(all, m, err) : err_set(err, -ERR_CORRUPT, "a saved dataset");
+		r = !m                    ? err_set(err, -ERR_CORRUPT, "a saved dataset")
+		    : kind == SAVED_OLDER ? sources_add_older(all, m, err)
+					  : datasets_put(all, m, err);
 		if (m)
 			larder__v1__dataset__free_unpacked(m, NULL);
 	}
 	return r;
+}
+
+/* Puts the records that are, or are not, of replaced specs: those need their datasets. */
+static void load_records(struct datasets *all, struct reader r, bool older)
+{
+	while (reader_left(&r) >= 8) {
+		struct err err = {0};
+		uint32_t kind = read_le32(&r), size = read_le32(&r);
+		const uint8_t *bytes = read_bytes(&r, size);
+		if (!bytes)
+			break;
+		if ((kind == SAVED_OLDER) == older && load_one(all, kind, bytes, size, &err))
+			log_write(LOG_ERROR, "a saved dataset is not taken over", LOG_STR("error", err.text),
+				  NULL);
+	}
 }
 
 void saved_read(struct datasets *all)
@@ -77,16 +135,8 @@ void saved_read(struct datasets *all)
 	uint8_t *copy = len ? mem_dup(saved, len) : NULL; /* each put saves again */
 	struct reader r = reader_over(copy, copy ? len : 0);
 
-	while (reader_left(&r) >= 8) {
-		struct err err = {0};
-		uint32_t kind = read_le32(&r), size = read_le32(&r);
-		const uint8_t *bytes = read_bytes(&r, size);
-		if (!bytes)
-			break;
-		if (load_one(all, kind, bytes, size, &err))
-			log_write(LOG_ERROR, "a saved dataset is not taken over", LOG_STR("error", err.text),
-				  NULL);
-	}
+	load_records(all, r, false);
+	load_records(all, r, true);
 	if (copy)
 		explicit_bzero(copy, len);
 	(void)mem_free(copy);

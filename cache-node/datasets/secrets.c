@@ -45,8 +45,8 @@ static bool give_secret(const struct source_set *set, const struct secret *secre
 		    strcmp(set->spec->namespace_, secret->namespace_) != 0)
 			continue;
 		used = true;
-		if (set->list[i] &&
-		    (source_set_credential(set->read[i], c) || source_set_credential(set->list[i], c)))
+		if ((set->read[i] && source_set_credential(set->read[i], c)) ||
+		    (set->list[i] && source_set_credential(set->list[i], c)))
 			log_write(LOG_ERROR, "a new credential is not used: out of memory",
 				  LOG_STR("dataset", set->spec->name), NULL);
 	}

@@ -14,9 +14,8 @@
 #define RETRY_FIRST_NS (1 * NS_PER_S) /* after a failed sync; doubles */
 #define RETRY_LAST_NS  (60 * NS_PER_S)
 
-static void note_result(struct node_dataset *d, struct source_set *set, const struct sync_result *result)
+static void note_result(struct node_dataset *d, const struct sync_result *result)
 {
-	d->head_set = set;
 	d->head = result->head;
 	d->stats = result->stats;
 	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
@@ -62,7 +61,7 @@ static void sync_once(struct node_dataset *d)
 		log_write(LOG_WARN, "sync failed", LOG_STR("dataset", d->name),
 			  LOG_STR("error", err_words(&err, r)), NULL);
 	} else {
-		note_result(d, set, &result);
+		note_result(d, &result);
 		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed",
 			  LOG_STR("dataset", d->name), LOG_INT("version", result.head.version),
 			  LOG_INT("files", result.stats.files), LOG_INT("bytes", result.stats.bytes), NULL);

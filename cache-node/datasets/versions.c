@@ -17,8 +17,7 @@ void versions_adopt_head(struct node_dataset *d)
 
 	if (catalog_head_get(d->all->config.catalog, d->name, &d->head))
 		return;
-	if (d->head.config != dataset_config_hash(d->set->spec) ||
-	    manifest_open(&d->head.root, &chunks, &m, NULL)) {
+	if (!sources_of_config(d, d->head.config) || manifest_open(&d->head.root, &chunks, &m, NULL)) {
 		d->head = (struct catalog_head){
 			0}; /* of other sources, or unreadable: a sync makes the next one */
 		return;
@@ -40,7 +39,8 @@ void versions_evict(struct node_dataset *d)
 	for (uint64_t i = 0; manifest_at(m, i, f) == 0; i++) {
 		CLEANUP(cache_put) struct cache_object *o = NULL;
 		uint64_t freed;
-		if (f->e.type == MANIFEST_FILE && f->e.size && node_dataset_object(d, f, &o, NULL) == 0)
+		if (f->e.type == MANIFEST_FILE && f->e.size &&
+		    node_dataset_object(d, d->head.config, f, &o, NULL) == 0)
 			(void)!cache_evict(o, false, &freed); /* what another dataset has open stays */
 	}
 }
@@ -112,19 +112,12 @@ static void choose_tiers(const struct dataset *spec, uint8_t tiers[CACHE_TIERS_M
 		tiers[i] = spec->cache.tiers[i] == DATASET_TIER_DRAM ? CACHE_TIER_DRAM : CACHE_TIER_DISK;
 }
 
-int node_dataset_object(struct node_dataset *d, const struct manifest_found *entry, struct cache_object **ret,
-			struct err *err)
+/* The lock is held. */
+static int object_of(struct node_dataset *d, const struct source_set *set, const struct manifest_found *entry,
+		     struct cache_object **ret)
 {
-	size_t key_len;
+	size_t key_len, i = entry->e.source;
 	const char *key = manifest_key(entry, &key_len);
-
-	(void)pthread_mutex_lock(&d->lock);
-	struct source_set *set = d->head_set;
-	size_t i = entry->e.source;
-	if (i >= set->spec->source_count || !set->read[i]) {
-		(void)pthread_mutex_unlock(&d->lock);
-		return err_set(err, -EIO, "source %zu of %s is not there: %s", i, d->name, d->message_text);
-	}
 	struct cache_object_spec spec = {
 		.id = cache_object_id(set->domains[i], key, key_len, &entry->e.validator, entry->e.size),
 		.size = entry->e.size,
@@ -134,8 +127,34 @@ int node_dataset_object(struct node_dataset *d, const struct manifest_found *ent
 		.dataset = d->number,
 		.timeout_ns = set->spec->sources[i].timeout_ns,
 	};
+
 	choose_tiers(set->spec, spec.tiers);
-	int r = cache_get(d->all->config.cache, &spec, ret);
+	return cache_get(d->all->config.cache, &spec, ret);
+}
+
+int node_dataset_object(struct node_dataset *d, uint64_t config, const struct manifest_found *entry,
+			struct cache_object **ret, struct err *err)
+{
+	size_t i = entry->e.source;
+	int r = 0;
+
+	(void)pthread_mutex_lock(&d->lock);
+	struct source_set *set = sources_of_config(d, config); /* sets live as long as the dataset */
+	if (set && i < set->spec->source_count && !set->read[i] && set != d->set) {
+		(void)pthread_mutex_unlock(&d->lock);
+		r = sources_make_older(d, set, i, err);
+		(void)pthread_mutex_lock(&d->lock);
+	}
+	if (!set || i >= set->spec->source_count)
+		r = err_set(err, -ESTALE, "the sources that this version of %s was listed from are not known",
+			    d->name);
+	else if (!r && !set->read[i])
+		r = err_set(err, -EIO, "source %zu of %s is not there: %s", i, d->name, d->message_text);
+	if (!r) {
+		r = object_of(d, set, entry, ret);
+		if (r)
+			(void)err_set(err, r, "%s", err_text(r));
+	}
 	(void)pthread_mutex_unlock(&d->lock);
-	return r ? err_set(err, r, "%s", err_text(r)) : 0;
+	return r;
 }

@@ -54,7 +54,7 @@ static int read_file(struct node_dataset *d, const struct catalog_head *head, co
 
 	assert_int_equal(node_dataset_open(d, &head->root, &m, NULL), 0);
 	assert_int_equal(manifest_lookup(m, path, strlen(path), &f), 0);
-	int r = node_dataset_object(d, &f, &o, NULL);
+	int r = node_dataset_object(d, head->config, &f, &o, NULL);
 	if (r)
 		return r;
 	one.read = (struct cache_read){.length = (uint32_t)f.e.size, .done = read_done, .ctx = &one};
@@ -181,6 +181,92 @@ static void until_the_new_spec_is_listed_files_are_read_from_the_old_one(void **
 	datasets_unref(d);
 }
 
+static void a_version_of_a_replaced_spec_is_read_from_its_own_source_also_by_a_new_worker(void **state)
+{
+	struct test_node *t = *state;
+	char text[64];
+
+	test_file(t, "data/f", "old", 3);
+	test_file(t, "other/f", "new", 3);
+	test_put_folder(t, "x", "data", 1);
+	struct node_dataset *d = test_find(t, "default/x");
+	struct catalog_head old = test_head(d);
+	test_put_folder(t, "x", "other", 2);
+	struct catalog_head new_ = test_sync(d);
+	assert_true(new_.config != old.config);
+	datasets_unref(d);
+	t->datasets = datasets_free(t->datasets);
+	test_datasets_start(t);
+	d = test_find(t, "default/x");
+	assert_int_equal(read_file(d, &old, "f", text), 0);
+	assert_string_equal(text, "old");
+	assert_int_equal(read_file(d, &new_, "f", text), 0);
+	assert_string_equal(text, "new");
+	struct catalog_head unknown = old;
+	unknown.config++;
+	assert_int_equal(read_file(d, &unknown, "f", text), -ESTALE);
+	datasets_unref(d);
+}
+
+static void a_new_worker_goes_on_showing_the_old_head_while_the_new_spec_cannot_be_listed(void **state)
+{
+	struct test_node *t = *state;
+	struct catalog_head head, again;
+	char text[64];
+
+	test_file(t, "data/f", "old", 3);
+	test_put_folder(t, "x", "data", 1);
+	struct node_dataset *d = test_find(t, "default/x");
+	head = test_head(d);
+	test_put_folder(t, "x", "missing", 2);
+	datasets_unref(d);
+	t->datasets = datasets_free(t->datasets);
+	test_datasets_start(t);
+	d = test_find(t, "default/x");
+	assert_int_equal(node_dataset_head(d, &again, NULL), 0);
+	assert_int_equal(again.version, head.version);
+	assert_int_equal(read_file(d, &again, "f", text), 0);
+	assert_string_equal(text, "old");
+	test_make_folder(t, "missing");
+	test_file(t, "missing/g", "1", 1);
+	int64_t deadline = clock_mono_ns() + TEST_WAIT_NS;
+	do {
+		assert_int_equal(node_dataset_head(d, &again, NULL), 0);
+		assert_true(clock_mono_ns() < deadline);
+		(void)usleep(1000);
+	} while (again.version == head.version);
+	assert_int_equal(read_file(d, &again, "g", text), 0);
+	assert_int_equal(read_file(d, &head, "f", text), 0);
+	datasets_unref(d);
+}
+
+static void specs_too_many_to_be_saved_cost_the_oldest_their_versions_and_no_dataset(void **state)
+{
+	struct test_node *t = *state;
+	char folder[32], text[64];
+	struct catalog_head first = {0};
+	enum { SPECS = 36 };
+
+	for (int i = 0; i < SPECS; i++) {
+		snprintf(folder, sizeof folder, "data/%d", i);
+		test_make_folder(t, folder);
+		test_put_folder(t, "x", folder, (uint64_t)i + 1);
+		if (i == 0) {
+			struct node_dataset *d = test_find(t, "default/x");
+			char path[64];
+			snprintf(path, sizeof path, "%s/f", folder);
+			test_file(t, path, "1", 1);
+			first = test_sync(d);
+			datasets_unref(d);
+		}
+	}
+	t->datasets = datasets_free(t->datasets);
+	test_datasets_start(t);
+	struct node_dataset *d = test_find(t, "default/x");
+	assert_int_equal(read_file(d, &first, "f", text), -ESTALE);
+	datasets_unref(d);
+}
+
 static void status_counts_files_and_bytes(void **state)
 {
 	struct test_node *t = *state;
@@ -212,6 +298,9 @@ int main(void)
 		T(waiting_for_a_version_ends_with_the_reason),
 		T(a_pinned_version_that_is_not_held_is_not_shown),
 		T(until_the_new_spec_is_listed_files_are_read_from_the_old_one),
+		T(a_version_of_a_replaced_spec_is_read_from_its_own_source_also_by_a_new_worker),
+		T(a_new_worker_goes_on_showing_the_old_head_while_the_new_spec_cannot_be_listed),
+		T(specs_too_many_to_be_saved_cost_the_oldest_their_versions_and_no_dataset),
 		T(status_counts_files_and_bytes),
 #undef T
 	};

@@ -31,7 +31,7 @@ static struct open_file *file_find(struct session *s, uint64_t node_id)
 	return NULL;
 }
 
-static int file_make(struct session *s, const struct manifest_found *entry, uint64_t node_id,
+static int file_make(struct session *s, uint64_t config, const struct manifest_found *entry, uint64_t node_id,
 		     struct open_file **ret)
 {
 	struct open_file *f = mem_calloc(1, sizeof *f);
@@ -41,7 +41,7 @@ static int file_make(struct session *s, const struct manifest_found *entry, uint
 	*f = (struct open_file){.node_id = node_id, .size = entry->e.size};
 	list_init(&f->link);
 	struct err err = {0};
-	int r = f->size ? s->view.object(s->view.ctx, entry, &f->object, &err) : 0;
+	int r = f->size ? s->view.object(s->view.ctx, config, entry, &f->object, &err) : 0;
 	if (r) {
 		log_write(LOG_WARN, "file cannot be served", LOG_STR("path", entry->e.path),
 			  LOG_STR("error", err_words(&err, r)), NULL);
@@ -89,14 +89,17 @@ static int file_get(struct session *s, uint64_t id, struct open_file **ret)
 		return 0;
 	}
 	struct manifest_found entry;
+	uint64_t config = 0;
 	(void)pthread_rwlock_rdlock(&s->tree);
 	struct shm_node *node = nodes_get(s->nodes, id);
 	int r = node ? session_entry(s, node, &entry) : -ESTALE;
 	if (!r && entry.e.type != MANIFEST_FILE)
 		r = -EISDIR;
+	if (!r)
+		config = s->shm.h->versions[node->version].config;
 	(void)pthread_rwlock_unlock(&s->tree);
 	if (!r)
-		r = file_make(s, &entry, id, &fresh);
+		r = file_make(s, config, &entry, id, &fresh);
 	if (r)
 		return r;
 	(void)pthread_mutex_lock(&s->opens.lock);

@@ -140,7 +140,8 @@ static int open_versions(struct session *s, const struct session_config *c, stru
 	struct shm_header *h = s->shm.h;
 
 	if (atomic_load(&h->current) >= SHM_VERSIONS_MAX) { /* a new mount */
-		h->versions[0] = (struct shm_version){.number = c->version, .root = c->root};
+		h->versions[0] = (struct shm_version){
+			.number = c->version.number, .root = c->version.root, .config = c->version.config};
 		nodes_root(s->nodes)->version = 0;
 		atomic_store(&h->current, 0);
 	}

@@ -104,7 +104,8 @@ static void a_new_version_moves_what_is_the_same_and_invalidates_what_is_not(voi
 	assert_int_equal(absent.nodeid, 0);
 	uint64_t fh = open_dir(k, dir.nodeid);
 	struct hash256 root = build_version(k, second, LENGTH(second));
-	assert_int_equal(session_switch(k->session, 2, &root, NULL), 0);
+	assert_int_equal(
+		session_switch(k->session, &(struct session_version){.number = 2, .root = root}, NULL), 0);
 	/* b changed, c went, "new" came: three names, and the listing they stand in, as often as it changed. */
 	bool seen_b = false, seen_c = false, seen_new = false, seen_dir = false;
 	for (int i = 0; i < 6; i++) {
@@ -137,6 +138,24 @@ static void a_new_version_moves_what_is_the_same_and_invalidates_what_is_not(voi
 	assert_string_equal(names, ". .. b c sub"); /* an open directory handle goes on in its version */
 	read_dir(k, dir.nodeid, open_dir(k, dir.nodeid), 0, 4096, names, &next);
 	assert_string_equal(names, ". .. b new sub");
+}
+
+static void a_version_of_other_sources_shares_no_file_with_the_former_one(void **state)
+{
+	struct kernel *k = *state;
+	struct fuse_entry_out dir = {0}, a = {0}, e = {0};
+
+	assert_int_equal(lookup(k, 1, "a", &a), 0);
+	assert_int_equal(lookup(k, 1, "dir", &dir), 0);
+	struct session_version next = {
+		.number = 2, .root = build_version(k, first_version, LENGTH(first_version)), .config = 9};
+	assert_int_equal(session_switch(k->session, &next, NULL), 0);
+	k->ignores_notices = true;
+	assert_int_equal(lookup(k, 1, "a", &e), 0);
+	assert_true(e.nodeid != a.nodeid); /* the same name, size and validator, in another store */
+	assert_int_equal(e.attr.ino, a.attr.ino);
+	assert_int_equal(lookup(k, 1, "dir", &e), 0);
+	assert_int_equal(e.nodeid, dir.nodeid);
 }
 
 static void a_successor_answers_what_a_killed_worker_left_in_its_slots(void **state)
@@ -185,7 +204,8 @@ static void names_that_a_killed_worker_did_not_invalidate_are_told_by_its_succes
 	assert_int_equal(lookup(k, dir.nodeid, "new", &e), 0);
 	assert_int_equal(e.nodeid, 0);
 	struct hash256 root = build_version(k, second, LENGTH(second));
-	assert_int_equal(session_switch(k->session, 2, &root, NULL), 0);
+	assert_int_equal(
+		session_switch(k->session, &(struct session_version){.number = 2, .root = root}, NULL), 0);
 	detach(k);
 	k->ended = false;
 	/* As if it had been killed before its first message: the mark of the change is still there. */
@@ -216,6 +236,7 @@ int main(void)
 		T(a_directory_is_read_in_pieces_without_gaps),
 		T(forgotten_nodes_are_gone_and_their_ids_not_reused),
 		T(a_new_version_moves_what_is_the_same_and_invalidates_what_is_not),
+		T(a_version_of_other_sources_shares_no_file_with_the_former_one),
 		T(a_successor_answers_what_a_killed_worker_left_in_its_slots),
 		T(names_that_a_killed_worker_did_not_invalidate_are_told_by_its_successor),
 #undef T

@@ -84,6 +84,7 @@ struct shm_node {
 struct shm_version {
 	uint64_t number;     /* of the dataset; 0: this place is free */
 	struct hash256 root; /* of its manifest */
+	uint64_t config;     /* of the sources it was listed from */
 	_Atomic uint32_t dir_handles;
 	uint32_t pad;
 };

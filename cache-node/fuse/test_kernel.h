@@ -121,8 +121,8 @@ static inline int view_open(void *ctx, const struct hash256 *root, struct manife
 	return manifest_open(root, &chunks, ret, err);
 }
 
-static inline int view_object(void *ctx, const struct manifest_found *entry, struct cache_object **ret,
-			      struct err *err)
+static inline int view_object(void *ctx, uint64_t config, const struct manifest_found *entry,
+			      struct cache_object **ret, struct err *err)
 {
 	struct kernel *k = ctx;
 
@@ -149,12 +149,12 @@ static inline void attach(struct kernel *k, const struct hash256 *root)
 			 .uid = 7,
 			 .gid = 8,
 			 .mode = 0440},
-		.version = 1,
+		.version = {.number = 1},
 		.threads = 2,
 	};
 
 	if (root)
-		c.root = *root;
+		c.version.root = *root;
 	assert_int_equal(session_new(&c, &k->session, NULL), 0);
 }
 
