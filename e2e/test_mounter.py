@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import secrets
+import signal
 import socket
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from harness import NODE_UID, build_dir, wait_for
 
 REQUEST = struct.Struct("=IIQ16sQQII4096s4096s")
 REPLY = struct.Struct("=IiQQ4096s256s2048s")
-MOUNT, UNMOUNT, BACKING_OPEN, TIER_OPEN, ROOT_OPEN, KEEP, FETCH, LIST, BIND = 2, 3, 5, 7, 8, 9, 10, 11, 12
+MOUNT, UNMOUNT, BACKING_OPEN, BACKING_CLOSE, TIER_OPEN, ROOT_OPEN, KEEP, FETCH, LIST, BIND = 2, 3, 5, 6, 7, 8, 9, 10, 11, 12
 LAZY = 4
 
 
@@ -128,6 +129,28 @@ def test_own_cache_file_is_registered(mounter):
     status, backing, text, _ = register(mounter, tier_file(mounter, "good"))
     assert status == 0, text
     assert backing > 0
+
+
+def test_a_backing_id_whose_reply_nobody_reads_is_closed_again(mounter):
+    path = tier_file(mounter, "good")
+    status, first, text, _ = register(mounter, path)
+    assert status == 0, text
+    impatient = Client(mounter.folder / "alice/s")
+    assert impatient.call(LIST)[0] == 0
+    mounter.process.send_signal(signal.SIGSTOP)
+    fd = os.open(path, os.O_RDONLY)
+    message = REQUEST.pack(1, BACKING_OPEN, 1, mounter.session, 0, 0, 0, 0, b"", b"")
+    socket.send_fds(impatient.socket, [message], [fd])
+    impatient.close()
+    os.close(fd)
+    mounter.process.send_signal(signal.SIGCONT)
+    for _ in range(2):  # a turn of its loop serves every connection
+        mounter.alice.call(LIST)
+    # Ids are given out in turn, so the next one tells which one the lost reply held.
+    status, third, text, _ = register(mounter, path)
+    assert status == 0 and third == first + 2, (text, first, third)
+    assert mounter.alice.call(BACKING_CLOSE, mounter.session, arg=first + 1)[0] == -errno.ENOENT
+    assert mounter.alice.call(BACKING_CLOSE, mounter.session, arg=third)[0] == 0
 
 
 def test_the_proved_attack_o_path_of_a_root_file_cannot_read(mounter):

@@ -1,12 +1,14 @@
 """kill -9 of the worker changes nothing: no error, no wrong byte, a stall that nobody notices."""
 
 import json
+import mmap
 import os
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from harness import Instance, Origin, file_dataset, leftovers, s3_dataset, sha256, wait_for
@@ -144,3 +146,45 @@ def test_reads_of_a_passed_through_file_need_no_process_of_ours(folder, instance
                 os.kill(pid, signal.SIGCONT)
     assert instance.metric("larder_opens_total", mode="passthrough") >= 1
     assert instance.metric("larder_fuse_reads_total") == 0
+
+
+def test_names_and_hits_go_on_while_hundreds_of_reads_hang_and_a_kill_loses_none_of_them(folder, instance, origin):
+    count, piece = 300, 1 << 16
+    data = random.Random(SEED).randbytes(count * piece)
+    origin.put("dead", data)
+    origin.put("hit", b"held on this node")
+    origin.put("names/one", b"1")
+    instance.start(s3_dataset(origin.endpoint, source="      timeout: 2m\n"), options=["--without=passthrough"])
+    instance.cli("load", "data:/hit", check=0)
+    origin.fault(match="dead", stall=True)
+    wrong = []
+
+    fd = os.open(instance.mount / "dead", os.O_RDONLY | os.O_DIRECT)
+    buffers = [mmap.mmap(-1, 4096) for _ in range(count)]
+
+    def read_direct(i):
+        if os.preadv(fd, [buffers[i]], i * piece) != 4096 or buffers[i][:] != data[i * piece:i * piece + 4096]:
+            wrong.append(i)
+
+    threads = [threading.Thread(target=read_direct, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for("the reads to hang", lambda: instance.metric("larder_fuse_reads_total") >= count)
+
+        def look():
+            begin = time.monotonic()
+            assert sorted(os.listdir(instance.mount / "names")) == ["one"]
+            assert not (instance.mount / f"none-{begin}").exists()
+            assert (instance.mount / "hit").read_bytes() == b"held on this node"
+            return time.monotonic() - begin
+        assert look() < 5
+        instance.kill_worker()
+        assert look() < 5
+        assert instance.json("status")["node"]["reads_recovered"] >= count * 9 // 10
+        origin.heal()
+    finally:
+        for thread in threads:
+            thread.join(60)
+        os.close(fd)
+    assert wrong == []

@@ -18,6 +18,7 @@ struct mounter_client {
 	pthread_mutex_t lock; /* guards all below */
 	int fd;               /* -1: not connected */
 	uint64_t sequence;
+	int64_t deadline_ns; /* CLOCK_MONOTONIC: of the call that runs */
 	struct mounter_request request;
 	struct mounter_reply reply;
 };
@@ -57,7 +58,7 @@ static int connect_to(const char *path)
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	/* connect() waits for a place in the queue of a mounter that accepts nobody, sendmsg() for room: for ever. */
-	const struct timeval timeout = {.tv_sec = MOUNTER_CLIENT_TIMEOUT_MS / 1000};
+	const struct timeval timeout = {.tv_sec = MOUNTER_BACKING_TIMEOUT_MS / 1000};
 	CLEANUP(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) < 0 ||
 	    connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
@@ -68,10 +69,8 @@ static int connect_to(const char *path)
 /* Waits for the reply of this request; an older one, of a call that timed out, is thrown away. */
 static int receive(struct mounter_client *c, int fds[FD_PASS_MAX], size_t *ret_count)
 {
-	int64_t deadline = clock_mono_ns() + MOUNTER_CLIENT_TIMEOUT_MS * NS_PER_MS;
-
 	for (;;) {
-		int64_t left_ms = (deadline - clock_mono_ns()) / NS_PER_MS;
+		int64_t left_ms = (c->deadline_ns - clock_mono_ns()) / NS_PER_MS;
 		struct pollfd p = {.fd = c->fd, .events = POLLIN};
 		int n = left_ms > 0 ? poll(&p, 1, (int)left_ms) : 0;
 		if (n < 0 && errno == EINTR)
@@ -91,19 +90,25 @@ static int receive(struct mounter_client *c, int fds[FD_PASS_MAX], size_t *ret_c
 	}
 }
 
+/* 0; -ENOTCONN: nobody is there; -ETIMEDOUT: somebody is, and takes nothing. */
 static int send_request(struct mounter_client *c, int fd)
 {
+	int r = -ENOTCONN;
+
 	for (int tries = 0; tries < 2; tries++) { /* the mounter may have been replaced since the last call */
 		if (c->fd < 0)
-			c->fd = connect_to(c->socket);
+			c->fd = r = connect_to(c->socket);
 		if (c->fd < 0)
 			break;
-		if (fd_send(c->fd, &c->request, sizeof c->request, &fd, fd >= 0) == 0)
+		r = fd_send(c->fd, &c->request, sizeof c->request, &fd, fd >= 0);
+		if (!r)
 			return 0;
 		c->fd = fd_close(c->fd);
+		if (r == -EAGAIN)
+			break;
 	}
 	c->fd = -1;
-	return -ENOTCONN;
+	return r == -EAGAIN ? -ETIMEDOUT : -ENOTCONN;
 }
 
 /* One exchange; the lock is held and c->request filled. Descriptors that came are the caller's. */
@@ -129,15 +134,35 @@ static int exchange(struct mounter_client *c, int fd, int fds[FD_PASS_MAX], size
 	return err_set(err, c->reply.status < 0 ? c->reply.status : -EPROTO, "%s", c->reply.text);
 }
 
-/* Locks and empties the request. */
-static struct mounter_request *begin(struct mounter_client *c, enum mounter_op op, const uint8_t *session)
+/* Empties the request; the lock is held. */
+static struct mounter_request *fill(struct mounter_client *c, enum mounter_op op, const uint8_t *session,
+				    int64_t deadline_ns)
 {
-	(void)pthread_mutex_lock(&c->lock);
 	memset(&c->request, 0, sizeof c->request);
+	c->deadline_ns = deadline_ns;
 	c->request.op = op;
 	if (session)
 		memcpy(c->request.session, session, sizeof c->request.session);
 	return &c->request;
+}
+
+/* Locks and empties the request. */
+static struct mounter_request *begin(struct mounter_client *c, enum mounter_op op, const uint8_t *session)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	return fill(c, op, session, clock_mono_ns() + MOUNTER_CLIENT_TIMEOUT_MS * NS_PER_MS);
+}
+
+/* The same for a call that a reader waits for: another one may hold the lock while the mounter hangs. */
+static int begin_soon(struct mounter_client *c, enum mounter_op op, const uint8_t *session, struct err *err)
+{
+	int64_t start = clock_mono_ns(), wall = clock_wall_ns() + MOUNTER_BACKING_TIMEOUT_MS * NS_PER_MS;
+	struct timespec until = {.tv_sec = wall / NS_PER_S, .tv_nsec = wall % NS_PER_S};
+
+	if (pthread_mutex_timedlock(&c->lock, &until))
+		return err_set(err, -ETIMEDOUT, "larder-mounter does not answer another call");
+	(void)fill(c, op, session, start + MOUNTER_BACKING_TIMEOUT_MS * NS_PER_MS);
+	return 0;
 }
 
 /* Runs the request and unlocks; @want descriptors must come back. */
@@ -197,8 +222,10 @@ int mounter_backing_open(struct mounter_client *c, const uint8_t *session, int f
 	int fds[FD_PASS_MAX];
 	size_t count;
 
-	(void)begin(c, MOUNTER_BACKING_OPEN, session);
-	int r = exchange(c, fd, fds, &count, err);
+	int r = begin_soon(c, MOUNTER_BACKING_OPEN, session, err);
+	if (r)
+		return r;
+	r = exchange(c, fd, fds, &count, err);
 	if (!r)
 		*ret_id = (int32_t)c->reply.value;
 	(void)pthread_mutex_unlock(&c->lock);
@@ -207,7 +234,11 @@ int mounter_backing_open(struct mounter_client *c, const uint8_t *session, int f
 
 int mounter_backing_close(struct mounter_client *c, const uint8_t *session, int32_t id, struct err *err)
 {
-	begin(c, MOUNTER_BACKING_CLOSE, session)->arg = (uint32_t)id;
+	int r = begin_soon(c, MOUNTER_BACKING_CLOSE, session, err);
+
+	if (r)
+		return r;
+	c->request.arg = (uint32_t)id;
 	return finish(c, -1, NULL, 0, err);
 }
 

@@ -1,8 +1,9 @@
 /*
  * mounter_client - asks larder-mounter (csi-driver/mounter.h) over one connection.
  *
- * Threads: calls are serialised by a lock inside. A call waits at most MOUNTER_CLIENT_TIMEOUT_MS for its reply; a lost
- * connection is made again by the next call.
+ * Threads: calls are serialised by a lock inside. A call waits at most MOUNTER_CLIENT_TIMEOUT_MS for its reply, those that
+ * an open or close of a file waits for MOUNTER_BACKING_TIMEOUT_MS, the lock included; a lost connection is made again by
+ * the next call.
  */
 #ifndef CACHE_NODE_SUPERVISOR_MOUNTER_CLIENT_H
 #define CACHE_NODE_SUPERVISOR_MOUNTER_CLIENT_H
@@ -15,7 +16,8 @@
 #include "common/base/err.h"
 #include "csi-driver/mounter.h"
 
-#define MOUNTER_CLIENT_TIMEOUT_MS 5000
+#define MOUNTER_CLIENT_TIMEOUT_MS  5000
+#define MOUNTER_BACKING_TIMEOUT_MS 1000
 
 struct mounter_client;
 

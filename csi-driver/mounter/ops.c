@@ -154,6 +154,17 @@ static int dispatch(struct mounter *m, struct exchange *x)
 	return exchange_fail(x, -EOPNOTSUPP, "operation %u is not in this version", x->request->op);
 }
 
+void exchange_undo(struct mounter *m, const struct exchange *x)
+{
+	struct session *s = session_find(m, x->client, x->request->session);
+	uint32_t id = (uint32_t)x->reply.value;
+
+	if (x->request->op != MOUNTER_BACKING_OPEN || x->reply.status || !s)
+		return;
+	if (ioctl(s->dev_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id) == 0)
+		s->backings -= s->backings > 0;
+}
+
 void exchange_run(struct mounter *m, struct exchange *x)
 {
 	const struct mounter_request *q = x->request;

@@ -111,6 +111,8 @@ static bool serve_peer(struct server *s, const struct peer *p, struct mounter_re
 	exchange_run(s->m, x);
 	log_refusal(x);
 	int r = fd_send(p->fd, &x->reply, sizeof x->reply, x->reply_fds, x->reply_fd_count);
+	if (r)
+		exchange_undo(s->m, x);
 	close_all(fds, count);
 	if (x->reply_close)
 		close_all(x->reply_fds, x->reply_fd_count);

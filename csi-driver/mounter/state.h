@@ -134,6 +134,9 @@ int open_below(const struct mounter *m, const char *const *roots, size_t count, 
 /* Answers one request. Never fails: a refusal is a reply. */
 void exchange_run(struct mounter *m, struct exchange *x);
 
+/* The reply reached nobody: takes back what only its reader could have closed, a backing id. */
+void exchange_undo(struct mounter *m, const struct exchange *x);
+
 /* Listens, serves until SIGTERM or SIGINT. 0 or a negative errno after a log line. */
 MUST_CHECK int server_run(struct mounter *m);
 
