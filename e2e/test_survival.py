@@ -188,3 +188,57 @@ def test_names_and_hits_go_on_while_hundreds_of_reads_hang_and_a_kill_loses_none
             thread.join(60)
         os.close(fd)
     assert wrong == []
+
+
+def mounter_pid(instance):
+    return int((instance.run / "mounter.pid").read_text())
+
+
+def test_a_mounter_killed_by_9_is_given_the_mounts_back_and_passes_through_what_is_completed_later(folder, instance):
+    (folder / "src").mkdir()
+    data = {name: random.Random(name).randbytes(4 << 20) for name in ("before", "after", "held")}
+    for name, content in data.items():
+        (folder / "src" / name).write_bytes(content)
+        (folder / "src" / name).chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    instance.cli("load", "data:/before", check=0)
+    assert (instance.mount / "before").read_bytes() == data["before"]
+    assert instance.metric("larder_opens_total", mode="passthrough") == 1
+    with open(instance.mount / "held", "rb", buffering=0) as held, \
+            open(instance.mount / "before", "rb", buffering=0) as through:
+        assert held.read(4096) == data["held"][:4096]
+        old = mounter_pid(instance)
+        os.kill(old, signal.SIGKILL)
+        wait_for("another mounter", lambda: mounter_pid(instance) != old)
+        instance.cli("load", "data:/after", check=0)
+        instance.cli("load", "data:/held", check=0)
+        opened = instance.metric("larder_opens_total", mode="passthrough")
+
+        def passed_through(name):
+            count = instance.metric("larder_opens_total", mode="passthrough")
+            assert (instance.mount / name).read_bytes() == data[name]
+            return instance.metric("larder_opens_total", mode="passthrough") > count
+        wait_for("a file completed afterwards to be passed through", lambda: passed_through("after"))
+        wait_for("a file open meanwhile to be passed through at the next open", lambda: passed_through("held"))
+        assert instance.metric("larder_opens_total", mode="passthrough") > opened
+        assert through.read() == data["before"]  # what was passed through before, still is
+        held.seek(0)
+        assert held.read() == data["held"]
+    # And the supervisor may die too: the new mounter has what it needs.
+    old = instance.supervisor_pid()
+    os.kill(old, signal.SIGKILL)
+    wait_for("another supervisor", lambda: instance.supervisor_pid() != old and instance.worker_pid())
+    assert (instance.mount / "after").read_bytes() == data["after"]
+    instance.down()
+
+
+def test_a_mounter_killed_by_9_just_before_down_leaves_no_mount(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/f").write_bytes(b"1")
+    (folder / "src/f").chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    old = mounter_pid(instance)
+    os.kill(old, signal.SIGKILL)
+    wait_for("another mounter", lambda: mounter_pid(instance) != old)
+    instance.down()
+    assert leftovers(instance) == []

@@ -1,6 +1,7 @@
 /*
  * session_impl - what the files of the session share: session.c (life, threads), slots.c (where requests lie), tree_ops.c
- * (lookup, getattr, readdir), file_ops.c (open, read, release), backing.c (the mounter's part in it), switch.c (change of version), notify.c (messages to the kernel). Private to fuse/.
+ * (lookup, getattr, readdir), file_ops.c (open, read, release), backing.c (the mounter's part in it), switch.c (change of
+ * version), notify.c (messages to the kernel). Private to fuse/.
  */
 #ifndef CACHE_NODE_FUSE_SESSION_IMPL_H
 #define CACHE_NODE_FUSE_SESSION_IMPL_H

@@ -183,6 +183,8 @@ int server_run(struct mounter *m)
 		return -errno;
 	s.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	int r = s.signal_fd < 0 ? -errno : 0;
+	if (!r)
+		adopt_marked_mounts(m);
 	for (size_t i = 0; i < m->client_count && !r; i++) {
 		r = listen_at(&m->clients[i]);
 		if (r)
