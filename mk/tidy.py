@@ -52,7 +52,7 @@ CORES = [
     "common/base/quantity.c", "common/base/rng.c",
     "common/manifest/chunk*.c", "common/manifest/root.c", "common/manifest/diff.c", "common/manifest/reader.c",
     "common/dataset/*.c",
-    "common/source/s3_sign.c", "common/source/s3_place.c", "common/source/s3_list.c", "common/source/s3_response.c",
+    "common/source/s3_sign.c", "common/source/s3_place.c", "common/source/s3_list.c", "common/source/response.c", "common/source/s3_error.c",
     "common/source/retry.c",
     "cache-node/fill/plan.c", "cache-node/cache/sidecar.c",
     "csi-driver/mounter/checks.c", "operator-shim/reconcile.c",
@@ -62,7 +62,7 @@ CORE_HEADERS = re.compile(
     r"|pthread\.h|common/base/(fd|log)\.h|grpc/|curl/|fuse")
 CORE_HEADERS_EXCEPT = {
     ("common/base/crc32c.c", "pthread.h"): "pthread_once around the lookup table",
-    ("common/source/s3_response.c", "curl/curl.h"): "curl_getdate, which is pure",
+    ("common/source/response.c", "curl/curl.h"): "curl_getdate, which is pure",
 }
 CORE_CALLS = re.compile(
     r"(?<![\w.>])(open|openat|read|write|pread|pwrite|close|stat|fstat|lstat|unlink|rename|mmap|socket|connect|poll"
