@@ -243,3 +243,40 @@ int response_check_read(const struct response *r, const struct response_expected
 		*ret_skip = skip;
 	return rc;
 }
+
+/* ---- statuses ---- */
+
+int response_code(bool read, int status, bool *ret_retry)
+{
+	*ret_retry = false;
+	switch (status) {
+	case 401:
+	case 403:
+		return -EACCES;
+	case 404:
+	case 410:
+		return read ? -ESTALE : -ENOENT;
+	case 412:
+	case 416:
+		return read ? -ESTALE : -ERR_CORRUPT;
+	case 408:
+	case 429:
+	case 500:
+	case 502:
+	case 503:
+	case 504:
+		*ret_retry = true;
+		return -ERR_UNREACHABLE;
+	case 501:
+		return -ERR_UNSUPPORTED;
+	default:
+		break;
+	}
+	if (status >= 300 && status < 400)
+		return -ERR_UNREACHABLE; /* the bucket is elsewhere */
+	if (status > 504) {
+		*ret_retry = true; /* what gateways invent: 520, 529 */
+		return -ERR_UNREACHABLE;
+	}
+	return -ERR_CORRUPT;
+}

@@ -51,6 +51,10 @@ struct response_expected {
 MUST_CHECK int response_check_read(const struct response *r, const struct response_expected *want,
 				   uint64_t *ret_skip, struct err *err);
 
+/* What a status means that is no success, for a read of a listed object or for anything else: a code of source.h;
+ * *ret_retry: trying again may help. */
+int response_code(bool read, int status, bool *ret_retry);
+
 /* Copies text of a server for people, at most @size - 1 bytes: what is no printable ASCII becomes '?'. */
 void response_copy_clean(char *out, size_t size, const char *text, size_t len);
 

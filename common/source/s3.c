@@ -243,9 +243,9 @@ static void list_start(struct web_op *op)
 	list_page(op);
 }
 
-static void list_stop(struct web_op *op)
+static void stop(struct web_op *op)
 {
-	struct listing *l = op->data;
+	struct listing *l = op->data; /* of a listing; else NULL */
 
 	if (!l)
 		return;
@@ -266,7 +266,7 @@ static const struct web_kind s3_kind = {
 	.refused = object_refused,
 	.entry = stat_entry,
 	.list = list_start,
-	.list_stop = list_stop,
+	.stop = stop,
 	.done = s3_done,
 };
 

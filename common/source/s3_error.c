@@ -114,44 +114,9 @@ static const struct {
 	{"InternalError", -ERR_UNREACHABLE, true, NULL},
 };
 
-static int code_of_status(enum s3_request_kind kind, int status, bool *ret_retry)
-{
-	*ret_retry = false;
-	switch (status) {
-	case 401:
-	case 403:
-		return -EACCES;
-	case 404:
-	case 410:
-		return kind == S3_READ ? -ESTALE : -ENOENT;
-	case 412:
-	case 416:
-		return kind == S3_READ ? -ESTALE : -ERR_CORRUPT;
-	case 408:
-	case 429:
-	case 500:
-	case 502:
-	case 503:
-	case 504:
-		*ret_retry = true;
-		return -ERR_UNREACHABLE;
-	case 501:
-		return -ERR_UNSUPPORTED;
-	default:
-		break;
-	}
-	if (status >= 300 && status < 400)
-		return -ERR_UNREACHABLE; /* the bucket is elsewhere */
-	if (status > 504) {
-		*ret_retry = true; /* what gateways invent: 520, 529 */
-		return -ERR_UNREACHABLE;
-	}
-	return -ERR_CORRUPT;
-}
-
 int s3_error_code(enum s3_request_kind kind, int status, const char *code, bool *ret_retry)
 {
-	int by_status = code_of_status(kind, status, ret_retry);
+	int by_status = response_code(kind == S3_READ, status, ret_retry);
 
 	for (size_t i = 0; i < LENGTH(known); i++)
 		if (known[i].code && strcmp(code, known[i].name) == 0) {

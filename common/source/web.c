@@ -43,8 +43,8 @@ void web_op_end(struct web_op *op, int status, const struct source_entry *entry,
 			      *op->key ? op->key : web_source_of(op)->origin);
 	const struct err *why = status < 0 ? &words : NULL;
 	web_fetch_stop(&op->fetch);
-	if (op->kind == WEB_LIST)
-		web_source_of(op)->kind->list_stop(op);
+	web_source_of(op)->kind->stop(op);
+	checksum_done(&op->sum);
 	source_op_count(&op->base, status);
 	switch (op->kind) {
 	case WEB_LIST:
@@ -58,8 +58,6 @@ void web_op_end(struct web_op *op, int status, const struct source_entry *entry,
 		break;
 	}
 	mem_free(op->key);
-	if (op->kind != WEB_LIST)
-		mem_free(op->data);
 	source_op_end(&op->base);
 	http_unpost(loop, &op->task); /* now nobody can post it again */
 	mem_free(op);
@@ -98,6 +96,14 @@ static int on_request(struct web_fetch *f)
 	return rc == 0 && op->kind == WEB_READ ? add_read_headers(op, f) : rc;
 }
 
+/* Only a whole object can be held against a checksum. */
+static int start_sum(struct web_op *op)
+{
+	if (op->want.read.length != op->want.read.object_size)
+		op->sum.kind = CHECKSUM_NONE;
+	return checksum_start(&op->sum);
+}
+
 static int on_head(struct web_fetch *f)
 {
 	struct web_op *op = web_op_of(f);
@@ -112,16 +118,31 @@ static int on_head(struct web_fetch *f)
 					       .validator = &r->validator,
 					       .whole_ok = web_source_of(op)->kind->whole_ok};
 	int rc = response_check_read(&f->head, &want, &op->skip, &why);
+	if (rc == 0 && op->delivered == 0)
+		rc = start_sum(op);
 	if (rc < 0)
-		(void)err_set(&f->err, rc, "%.80s: %s: %.200s", label_of(op), f->subject, why.text);
+		(void)err_set(&f->err, rc, "%.80s: %.200s: %.200s", label_of(op), f->subject,
+			      err_words(&why, rc));
 	return rc;
 }
 
-/* Puts bytes into the sink; how many found room. */
-static size_t fill_sink(struct web_op *op, const uint8_t *p, size_t len)
+/* The last bytes are handed over only once the checksum agreed. 0 or an error with words. */
+static int sum_up(struct web_op *op, struct web_fetch *f, const uint8_t *p, size_t len)
+{
+	struct err why = {0};
+
+	checksum_add(&op->sum, p, len);
+	if (op->delivered + len < op->want.read.length || checksum_check(&op->sum, &why) == 0)
+		return 0;
+	return err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: %.200s", label_of(op), f->subject, why.text);
+}
+
+/* Puts bytes into the sink; *ret_used: how many found room. 0 or an error with words. */
+static int fill_sink(struct web_op *op, struct web_fetch *f, const uint8_t *p, size_t len, size_t *ret_used)
 {
 	const struct source_read_request *r = &op->want.read;
 	size_t used = 0;
+	int rc = 0;
 
 	while (used < len) {
 		size_t room = 0;
@@ -131,11 +152,15 @@ static size_t fill_sink(struct web_op *op, const uint8_t *p, size_t len)
 		size_t n = MIN(room, len - used);
 		CHECK(n > 0);
 		memcpy(space, p + used, n);
+		rc = sum_up(op, f, space, n);
+		if (rc < 0)
+			break;
 		r->sink->filled(r->ctx, n);
 		used += n;
 		op->delivered += n;
 	}
-	return used;
+	*ret_used = used;
+	return rc;
 }
 
 static enum http_taken take_body(struct web_op *op, struct web_fetch *f, const uint8_t *p, size_t len,
@@ -154,7 +179,10 @@ static enum http_taken take_body(struct web_op *op, struct web_fetch *f, const u
 				label_of(op), f->subject);
 		return HTTP_ABORTED;
 	}
-	size_t want = more ? (size_t)left : len - skipped, used = fill_sink(op, p + skipped, want);
+	size_t want = more ? (size_t)left : len - skipped, used;
+	f->transfer.abort_code = fill_sink(op, f, p + skipped, want, &used);
+	if (f->transfer.abort_code < 0)
+		return HTTP_ABORTED;
 	if (skipped + used > 0)
 		web_fetch_progress(f);
 	atomic_fetch_add_explicit(&op->base.source->bytes, used, memory_order_relaxed);
@@ -239,6 +267,8 @@ static void on_task(struct http_task *task)
 			   NULL, &err);
 	else if (!op->started)
 		start(op);
+	else if (op->kind == WEB_LIST && web_source_of(op)->kind->list_poke)
+		web_source_of(op)->kind->list_poke(op);
 	else if (wants & WANT_RESUME)
 		web_fetch_resume(&op->fetch);
 }
@@ -368,6 +398,7 @@ int web_source_init(struct web_source *s, struct source_loop *loop, const struct
 		return -ENOMEM;
 	if (pool.connect_timeout_ns < NS_PER_MS)
 		return err_set(err, -EINVAL, "%s: the connect timeout must be at least 1 ms", config->label);
+	s->connections = pool.connections_max;
 	int rc = http_pool_new(loop->http, &pool, &s->pool);
 	if (rc == 0)
 		rc = credential_new(&config->credential, &s->credential);

@@ -7,6 +7,7 @@
 #ifndef COMMON_SOURCE_WEB_H
 #define COMMON_SOURCE_WEB_H
 
+#include "common/source/checksum.h"
 #include "common/source/web_fetch.h"
 
 enum web_op_kind { WEB_LIST, WEB_STAT, WEB_READ };
@@ -24,12 +25,14 @@ struct web_op {
 	char *key;          /* READ, STAT: the key; LIST: the prefix below the source's */
 	uint64_t delivered; /* READ: bytes given to the sink */
 	uint64_t skip;      /* READ: bytes of this body that come before those wanted */
+	struct checksum
+		sum; /* READ of a whole object: what its bytes must have; none unless the kind sets it */
 	struct web_fetch fetch;
 	void *data; /* the kind's, for this operation; NULL at first */
 };
 
 struct web_kind {
-	/* The request of a STAT or READ, but for Range and If-Match. */
+	/* The request of a STAT or READ, but for a READ's Range and If-Match. */
 	int (*request)(struct web_op *op, struct web_fetch *f);
 	/* As in struct web_fetch_ops, for a STAT or READ. */
 	int (*refused)(struct web_op *op, struct web_fetch *f, enum web_verdict *ret);
@@ -37,12 +40,13 @@ struct web_kind {
 	int (*entry)(struct web_op *op, struct source_entry *ret);
 	/* Starts a listing; it ends with web_op_end(). */
 	void (*list)(struct web_op *op);
-	/* Stops the fetches of a listing and frees op->data; also called when it was never started. */
-	void (*list_stop)(struct web_op *op);
+	/* Somebody posted the task of a listing that runs. NULL: nobody does. */
+	void (*list_poke)(struct web_op *op);
+	/* The operation ends: stops what a listing runs, frees op->data; also when it was never started. */
+	void (*stop)(struct web_op *op);
 	/* Frees what the kind's source has besides struct web_source. */
 	void (*done)(struct web_source *s);
-	bool whole_ok;        /* a whole body may answer a ranged read */
-	bool reads_elsewhere; /* data of a READ or STAT is a string that mem_free() ends */
+	bool whole_ok; /* a whole body may answer a ranged read */
 };
 
 /* Fills the common part of a zeroed source: pool, credential. @origin is taken over. 0, -EINVAL with words, -ENOMEM; on

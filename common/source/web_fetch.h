@@ -27,6 +27,7 @@ struct web_source {
 	struct source base;
 	struct http_pool *pool;
 	struct credential *credential; /* guarded by base.lock */
+	uint32_t connections;          /* at most */
 	uint64_t seed;                 /* for jitter; the loop's thread */
 	const struct web_kind *kind;   /* see web.h */
 	char *origin;                  /* "https://host:port", for words */
