@@ -357,6 +357,14 @@ static void a_cache_that_ends_tells_those_who_wait(void **state)
 	rig_open(rig);
 }
 
+/* What stays for a reader stays as long as the reader is slow. */
+static void be_patient(struct rig *rig)
+{
+	pthread_mutex_lock(&rig->cache->fetch_lock);
+	rig->cache->unread_max_ns = NS_PER_S * 3600;
+	pthread_mutex_unlock(&rig->cache->fetch_lock);
+}
+
 /* Waits until all of a small object was fetched and stands on the tier, while its reader has read little. */
 static struct cache_object *fetch_before_its_reader(struct rig *rig, const char *key, uint64_t size)
 {
@@ -373,7 +381,7 @@ static struct cache_object *fetch_before_its_reader(struct rig *rig, const char 
 static void a_reader_behind_the_fetch_is_answered_from_memory_not_from_the_tier(void **state)
 {
 	struct rig *rig = *state;
-	rig->cache->unread_max_ns = NS_PER_S * 3600;
+	be_patient(rig);
 	struct cache_object *o = fetch_before_its_reader(rig, "behind", 4 * MB);
 	rig_read(o, "behind", 2 * MB, 2 * MB);
 	assert_int_equal(rig_stats(rig).reread_bytes, 0);
@@ -399,7 +407,7 @@ static void what_no_reader_comes_for_does_not_stay_in_memory(void **state)
 static void what_stays_for_a_reader_goes_with_its_last_opener(void **state)
 {
 	struct rig *rig = *state;
-	rig->cache->unread_max_ns = NS_PER_S * 3600;
+	be_patient(rig);
 	struct cache_object *o = fetch_before_its_reader(rig, "closed", 4 * MB);
 	cache_close(o);
 	assert_int_equal(rig_stats(rig).buffers_used, 0);
@@ -412,7 +420,7 @@ static void what_stays_for_slow_readers_is_given_up_when_others_need_buffers(voi
 	rig_close(rig);
 	rig->memory_max = 16 * MB;
 	rig_open(rig);
-	rig->cache->unread_max_ns = NS_PER_S * 3600;
+	be_patient(rig);
 	struct cache_object *slow[2] = {fetch_before_its_reader(rig, "slow", 4 * MB),
 					fetch_before_its_reader(rig, "slower", 4 * MB)};
 	struct reader readers[16];
@@ -432,7 +440,7 @@ static void evicting_an_object_lets_go_what_stays_of_it(void **state)
 {
 	struct rig *rig = *state;
 	uint64_t freed = 0;
-	rig->cache->unread_max_ns = NS_PER_S * 3600;
+	be_patient(rig);
 	struct cache_object *o = fetch_before_its_reader(rig, "evicted", 4 * MB);
 	assert_int_equal(cache_evict(o, true, &freed), 0);
 	assert_int_equal(rig_stats(rig).buffers_used, 0);

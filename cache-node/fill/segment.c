@@ -105,9 +105,10 @@ void segment_arrived(struct segment *s)
 	s->unread_ns = clock_mono_ns();
 	list_push_back(&c->unread, &s->unread);
 	c->unread_bytes += SEGMENT_BYTES;
+	int64_t end_ns = s->unread_ns + c->unread_max_ns;
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	if (first)
-		timer_at(c, s->unread_ns + c->unread_max_ns);
+		timer_at(c, end_ns);
 }
 
 static void segment_settle(struct segment *s)
