@@ -178,9 +178,9 @@ def test_names_and_hits_go_on_while_hundreds_of_reads_hang_and_a_kill_loses_none
             assert not (instance.mount / f"none-{begin}").exists()
             assert (instance.mount / "hit").read_bytes() == b"held on this node"
             return time.monotonic() - begin
-        assert look() < 5
+        assert look() < 15  # a read waits for 2 minutes
         instance.kill_worker()
-        assert look() < 5
+        assert look() < 15  # a read waits for 2 minutes
         assert instance.json("status")["node"]["reads_recovered"] >= count * 9 // 10
         origin.heal()
     finally:
