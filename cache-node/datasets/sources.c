@@ -45,6 +45,8 @@ static int configure_source(struct node_dataset *d, const struct dataset *spec, 
 		c->file.root_fd = *root_fd;
 		return r;
 	}
+	c->http.url = s->http.url;
+	c->http.index = s->http.index;
 	c->s3.bucket = s->s3.bucket;
 	c->s3.prefix = s->s3.prefix;
 	c->s3.region = s->s3.region;

@@ -3,9 +3,9 @@
  *
  * Life: made for an op, filled in order, arrived (full: with the writer, or already on the tier), settled (freed). A segment
  * that stands on the tier is of no more use, unless a reader who goes forward will be there soon: then it stays, on
- * cache.unread, until it was served whole, the reader is past it, cache.unread_max_ns are over, or buffers are short. Without that, a
- * reader slower than its source would read every byte back from the tier and sum it a second time. What is unread counts
- * against the room to read ahead, so a fetch keeps no further before its reader than memory holds.
+ * cache.unread, until it was served whole, the reader is past it, cache.unread_max_ns are over, or buffers are short.
+ * Without that, a reader slower than its source would read every byte back from the tier and sum it a second time. What is
+ * unread counts against the room to read ahead, so a fetch keeps no further before its reader than memory holds.
  */
 #include "cache-node/fill/fetch.h"
 #include "common/base/clock.h"

@@ -9,7 +9,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "common/source/s3_response.h"
+#include "common/source/response.h"
 
 enum { DEPTH_MAX = 8, TEXT_MAX = 3 * SOURCE_KEY_MAX, TOKEN_MAX = 8192 };
 
@@ -216,7 +216,7 @@ static void end_field(struct s3_list *l)
 		end_size(l, item);
 		break;
 	case ETAG:
-		item->validator = s3_etag_validator(l->text, l->text_len);
+		item->validator = etag_validator(l->text, l->text_len);
 		break;
 	case MODIFIED:
 		item->mtime_ns = parse_time(l->text, l->text_len);
