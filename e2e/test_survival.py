@@ -1,5 +1,6 @@
 """kill -9 of the worker changes nothing: no error, no wrong byte, a stall that nobody notices."""
 
+import errno
 import json
 import mmap
 import os
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+
+import pytest
 
 from harness import Instance, Origin, file_dataset, leftovers, s3_dataset, sha256, wait_for
 
@@ -178,9 +181,9 @@ def test_names_and_hits_go_on_while_hundreds_of_reads_hang_and_a_kill_loses_none
             assert not (instance.mount / f"none-{begin}").exists()
             assert (instance.mount / "hit").read_bytes() == b"held on this node"
             return time.monotonic() - begin
-        assert look() < 5
+        assert look() < 15  # a read waits for 2 minutes
         instance.kill_worker()
-        assert look() < 5
+        assert look() < 15  # a read waits for 2 minutes
         assert instance.json("status")["node"]["reads_recovered"] >= count * 9 // 10
         origin.heal()
     finally:
@@ -240,5 +243,23 @@ def test_a_mounter_killed_by_9_just_before_down_leaves_no_mount(folder, instance
     old = mounter_pid(instance)
     os.kill(old, signal.SIGKILL)
     wait_for("another mounter", lambda: mounter_pid(instance) != old)
+    instance.down()
+    assert leftovers(instance) == []
+
+
+def test_a_mount_whose_holders_all_died_answers_errors_and_shows_no_empty_folder(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/f").write_bytes(b"1")
+    (folder / "src/f").chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    mounter, supervisor, worker = mounter_pid(instance), instance.supervisor_pid(), instance.worker_pid()
+    os.kill(mounter, signal.SIGSTOP)  # so that it gives the next supervisor nothing
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for("the worker to die with it", lambda: not pathlib.Path(f"/proc/{worker}").exists())
+    os.kill(mounter, signal.SIGKILL)
+    wait_for("another node", lambda: instance.supervisor_pid() != supervisor and instance.worker_pid())
+    with pytest.raises(OSError) as raised:
+        os.listdir(instance.mount)
+    assert raised.value.errno == errno.ENOTCONN
     instance.down()
     assert leftovers(instance) == []

@@ -276,7 +276,7 @@ static void a_mounter_that_hangs_costs_one_open_a_second_and_names_nothing(void 
 		assert_int_equal(open_small(k, &node, &fh), 0);
 		release(k, node, fh);
 	}
-	assert_true(clock_mono_ns() - begin < 1 * NS_PER_S);
+	assert_true(clock_mono_ns() - begin < 10 * NS_PER_S); /* a second each would be 20 */
 	assert_int_equal(count_opens(f), 1);
 }
 

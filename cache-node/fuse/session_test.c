@@ -5,7 +5,11 @@ static const char *const first_version[] = {"a=1", "dir/b=2", "dir/c=3", "dir/su
 
 static int setup(void **state)
 {
-	*state = kernel_new(first_version, LENGTH(first_version), NULL);
+	/* One request at a time: that a node is forgotten only after its reply was read is an order that goes through the kernel,
+	 * which a thread sanitizer does not see. */
+	const struct kernel_config c = {.threads = 1};
+
+	*state = kernel_new(first_version, LENGTH(first_version), &c);
 	return 0;
 }
 

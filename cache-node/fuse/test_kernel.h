@@ -48,6 +48,7 @@ struct kernel {
 	int (*object)(struct kernel *k, const struct manifest_found *entry, struct cache_object **ret);
 	void *ctx; /* the test's */
 	struct mounter_client *mounter;
+	uint32_t threads;
 	bool ignores_notices; /* that come before a reply */
 };
 
@@ -150,7 +151,7 @@ static inline void attach(struct kernel *k, const struct hash256 *root)
 			 .gid = 8,
 			 .mode = 0440},
 		.version = {.number = 1},
-		.threads = 2,
+		.threads = k->threads ? k->threads : 2,
 	};
 
 	if (root)
@@ -184,6 +185,7 @@ struct kernel_config {
 		      struct cache_object **ret); /* of files that have bytes; NULL: there are none */
 	void *ctx;
 	uint32_t features; /* enum shm_features, beside READDIRPLUS */
+	uint32_t threads;  /* 0: 2 */
 	struct mounter_client *mounter;
 };
 
@@ -205,6 +207,7 @@ static inline struct kernel *kernel_new(const char *const *first, size_t count,
 		k->object = config->object;
 		k->ctx = config->ctx;
 		k->mounter = config->mounter;
+		k->threads = config->threads;
 		c.features |= config->features;
 	}
 

@@ -61,12 +61,11 @@ static void adopt_session(struct supervisor *s, const uint8_t *id)
 
 	int r = mounter_fetch(s->mounter, id, &kept, &err);
 	if (r) {
+		/* A dead mount answers errors until somebody unmounts it: an empty folder must not take its place. */
 		log_write(LOG_ERROR,
-			  r == -ENODATA ? "a mount died with all who held its descriptors and is taken away"
+			  r == -ENODATA ? "a mount died with all who held its descriptors; unmount it"
 					: "a kept mount cannot be fetched",
 			  LOG_STR("error", err.text), NULL);
-		if (r == -ENODATA)
-			(void)!mounter_abort(s->mounter, id, NULL); /* nobody can serve it any more */
 		return;
 	}
 	if (kept.memory_fd < 0 || s->session_count == SUPERVISOR_SESSIONS_MAX) {
