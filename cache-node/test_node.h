@@ -204,6 +204,7 @@ static inline void test_node_free(struct test_node *t)
 }
 
 /* Parses the one document of @yaml and sends its messages to the node; a Dataset gets @generation. What the put said. */
+PRINTF(4, 5)
 static inline int test_put(struct test_node *t, uint64_t generation, struct err *err, const char *yaml, ...)
 {
 	char text[4096];
