@@ -26,7 +26,8 @@ struct segment {
 	int refs;            /* the op or the writer, and answers that point into it */
 	bool kept;           /* its bytes stand on the tier */
 	uint64_t served;     /* bytes answered from it; one counts twice where two asked for it */
-	struct list unread;  /* cache.unread: stays for a reader; fetch_lock, changed under object.lock too */
+	bool stays;          /* on cache.unread, for a reader */
+	struct list unread;  /* cache.unread; fetch_lock, its neighbours are other objects' */
 	int64_t unread_ns;   /* since when; fetch_lock */
 };
 

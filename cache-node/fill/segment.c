@@ -65,11 +65,12 @@ struct segment *segment_new(struct cache_object *o, uint64_t offset, uint32_t le
 	return s;
 }
 
-/* Takes it off cache.unread, where it may not be. Under fetch_lock. */
+/* Takes it off cache.unread, where it may not be. Under object.lock and fetch_lock. */
 static void leave_unread(struct segment *s)
 {
-	if (list_empty(&s->unread))
+	if (!s->stays)
 		return;
+	s->stays = false;
 	list_remove(&s->unread);
 	CHECK(s->object->cache->unread_bytes >= SEGMENT_BYTES);
 	s->object->cache->unread_bytes -= SEGMENT_BYTES;
@@ -103,6 +104,7 @@ void segment_arrived(struct segment *s)
 	(void)pthread_mutex_lock(&c->fetch_lock);
 	bool first = list_empty(&c->unread);
 	s->unread_ns = clock_mono_ns();
+	s->stays = true;
 	list_push_back(&c->unread, &s->unread);
 	c->unread_bytes += SEGMENT_BYTES;
 	int64_t end_ns = s->unread_ns + c->unread_max_ns;
@@ -116,7 +118,7 @@ static void segment_settle(struct segment *s)
 	struct cache_object *o = s->object;
 	if (s->refs > 0 || (s->length && !s->kept && waits_touch(o, s->offset, s->offset + s->length)))
 		return;
-	if (s->kept && !list_empty(&s->unread) && read_soon(s))
+	if (s->kept && s->stays && read_soon(s))
 		return;
 	if (!s->kept && s->length && o->plan)
 		plan_lost(o->plan, s->offset / SIDECAR_BLOCK_BYTES, segment_blocks(s));
