@@ -100,7 +100,7 @@ void sources_make(struct node_dataset *d)
 
 	d->source_retry_ns = 0;
 	for (size_t i = 0; i < set->spec->source_count; i++) {
-		const struct secret *secret;
+		const struct secret *secret = NULL;
 		if (secret_of(d, set, i, &secret, &err)) {
 			(void)snprintf(d->message_text, sizeof d->message_text, "%s", err.text);
 			return;
@@ -153,7 +153,7 @@ struct source_set *sources_of_config(struct node_dataset *d, uint64_t config)
 
 int sources_make_older(struct node_dataset *d, struct source_set *set, size_t i, struct err *err)
 {
-	const struct secret *secret;
+	const struct secret *secret = NULL;
 
 	(void)pthread_mutex_lock(&d->all->lock);
 	(void)pthread_mutex_lock(&d->lock);
