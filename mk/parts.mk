@@ -29,7 +29,7 @@ LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
 PROGRAMS := $(B)/bin/larder $(LIBEXEC)/larder-node $(LIBEXEC)/larder-operator $(LIBEXEC)/larder-mounter
-BENCH_PROGRAMS := $(B)/bench/larder-origin $(B)/bench/larder-reader $(B)/bench/larder-ranges
+BENCH_PROGRAMS := $(B)/bench/larder-origin $(B)/bench/larder-reader $(B)/bench/larder-ranges $(B)/bench/larder-tables
 
 define link
 	@mkdir -p $(@D)
