@@ -449,6 +449,63 @@ static void evicting_an_object_lets_go_what_stays_of_it(void **state)
 	cache_put(o);
 }
 
+/* A reader of an object of its own whose segments take all the room to read ahead, with nothing on its way any more. */
+static struct cache_object *fill_the_room(struct rig *rig, const char *key)
+{
+	struct cache_object *o = rig_get(rig, key, 13 * MB);
+	uint64_t sealed = atomic_load(&rig->sealed);
+	cache_open(o);
+	rig_read(o, key, 0, 5 * MB); /* its window is 8 MiB now, which is half of the memory */
+	while (atomic_load(&rig->sealed) == sealed)
+		sched_yield();
+	assert_int_equal(rig_stats(rig).buffers_used, 8 * MB);
+	return o;
+}
+
+static void a_load_that_waits_for_room_goes_on_when_what_a_reader_left_is_let_go(void **state)
+{
+	struct rig *rig = *state;
+	struct test_load load;
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow = fill_the_room(rig, "slow"), *o = rig_get(rig, "loaded", 4 * MB);
+	test_load_start(&load, o);
+	cache_close(slow); /* its segments go, and nothing else ends */
+	assert_int_equal(test_load_wait(&load), 0);
+	cache_put(slow);
+	cache_put(o);
+}
+
+static void a_load_that_waits_for_room_is_not_forgotten_behind_readers_that_left(void **state)
+{
+	enum { N = 6 };
+	static const char *const keys[N] = {"0", "1", "2", "3", "4", "5"};
+	struct rig *rig = *state;
+	struct test_load load;
+	struct cache_object *left[N];
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow = fill_the_room(rig, "slow"), *o = rig_get(rig, "loaded", 4 * MB);
+	for (int i = 0; i < N; i++) {
+		left[i] = rig_get(rig, keys[i], 20 * MB);
+		cache_open(left[i]);
+		rig_read(left[i], keys[i], 0, 256 * KB); /* would read ahead, had it room */
+	}
+	for (int i = 0; i < N; i++)
+		cache_close(left[i]);
+	test_load_start(&load, o);
+	cache_close(slow);
+	assert_int_equal(test_load_wait(&load), 0);
+	for (int i = 0; i < N; i++)
+		cache_put(left[i]);
+	cache_put(slow);
+	cache_put(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -473,6 +530,8 @@ int main(void)
 		T(what_stays_for_a_reader_goes_with_its_last_opener),
 		T(what_stays_for_slow_readers_is_given_up_when_others_need_buffers),
 		T(evicting_an_object_lets_go_what_stays_of_it),
+		T(a_load_that_waits_for_room_goes_on_when_what_a_reader_left_is_let_go),
+		T(a_load_that_waits_for_room_is_not_forgotten_behind_readers_that_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
