@@ -42,8 +42,10 @@
 	  "Region that requests are signed for.")                                                            \
 	X(ENDPOINT, "spec.sources[].s3.endpoint", TEXT, NULL, 0, 0, NULL, ACTED,                             \
 	  "URL of the store; Amazon's of the region.")                                                       \
-	X(REQUESTS_PER_SECOND, "spec.sources[].s3.requestsPerSecond", NUMBER, NULL, 1, 1000000, NULL,        \
-	  ACCEPTED, "Most requests a second.")                                                               \
+	X(REQUESTS_PER_SECOND, "spec.sources[].s3.requestsPerSecond", NUMBER, NULL, 1, 1000000, NULL, ACTED, \
+	  "Most requests a second.")                                                                         \
+	X(BANDWIDTH, "spec.sources[].s3.bandwidth", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACTED,         \
+	  "Most bytes a second.")                                                                            \
 	X(ADDRESSING, "spec.sources[].s3.addressing", ENUM, "Auto", 0, 2, "Auto|Path|VirtualHost", ACTED,    \
 	  "Where the bucket's name stands; Auto: in the path where an endpoint is given.")                   \
 	X(CONNECTIONS, "spec.sources[].s3.connections", NUMBER, NULL, 1, 1024, NULL, ACTED,                  \

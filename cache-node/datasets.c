@@ -130,6 +130,8 @@ static int configure_source(struct node_dataset *d, const struct dataset *spec, 
 	c->s3.endpoint = s->s3.endpoint;
 	c->s3.addressing = s->s3.addressing;
 	c->connections_max = s->s3.connections;
+	c->requests_per_second = s->s3.requests_per_second;
+	c->bandwidth = s->s3.bandwidth;
 	secret_credential(s->anonymous ? NULL : secret, &c->credential);
 	return 0;
 }

@@ -179,6 +179,12 @@ static void put_number(struct dataset *d, struct dataset_source *s, enum field_i
 	case F_CONNECTIONS:
 		s->s3.connections = (uint32_t)v;
 		break;
+	case F_REQUESTS_PER_SECOND:
+		s->s3.requests_per_second = (uint64_t)v;
+		break;
+	case F_BANDWIDTH:
+		s->s3.bandwidth = (uint64_t)v;
+		break;
 	case F_HTTP_INDEX:
 		s->http.index = (enum source_index)v;
 		break;

@@ -26,7 +26,7 @@ static const char full[] = HEAD
 	"  sources:\n"
 	"    - mountPath: /\n"
 	"      s3: {bucket: corp-data, prefix: imagenet, region: eu-west-1, endpoint: \"https://h:9000/\",\n"
-	"           requestsPerSecond: 2000, addressing: VirtualHost, connections: 32}\n"
+	"           requestsPerSecond: 2000, bandwidth: 1Gi, addressing: VirtualHost, connections: 32}\n"
 	"      secretRef: {name: imagenet-s3}\n"
 	"      include: [\"train/**\", \"val/**\"]\n"
 	"      exclude: [\"**/*.tmp\"]\n"
@@ -64,6 +64,8 @@ static void assert_full(const struct dataset *d)
 	assert_string_equal(s->s3.endpoint, "https://h:9000");
 	assert_int_equal(s->s3.addressing, SOURCE_ADDRESSING_VIRTUAL);
 	assert_int_equal(s->s3.connections, 32);
+	assert_int_equal(s->s3.requests_per_second, 2000);
+	assert_int_equal(s->s3.bandwidth, 1 << 30);
 	assert_string_equal(s->secret, "imagenet-s3");
 	assert_false(s->anonymous);
 	assert_int_equal(s->include.count, 2);
@@ -88,18 +90,10 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->access.uid, 1000);
 	assert_int_equal(d->access.gid, 100);
 	assert_int_equal(d->access.mode, 0440);
-	const char *const unacted[] = {"spec.sources[0].s3.requestsPerSecond",
-				       "spec.sync.paths",
-				       "spec.cache.quota",
-				       "spec.cache.placement",
-				       "spec.cache.replicas",
-				       "spec.cache.pin",
-				       "spec.cache.ttl",
-				       "spec.preload.paths",
-				       "spec.preload.bandwidth",
-				       "spec.volume.create",
-				       "spec.volume.profile",
-				       "spec.volume.openWait"};
+	const char *const unacted[] = {
+		"spec.sync.paths",    "spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",
+		"spec.cache.pin",     "spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth",
+		"spec.volume.create", "spec.volume.profile", "spec.volume.openWait"};
 	assert_int_equal(d->unacted.count, LENGTH(unacted));
 	for (size_t i = 0; i < LENGTH(unacted); i++)
 		assert_string_equal(d->unacted.items[i], unacted[i]);

@@ -39,6 +39,8 @@ static int put_s3(Larder__V1__Source *m, const struct dataset_source *s)
 	m->s3 = s3;
 	s3->addressing = (Larder__V1__S3Source__Addressing)s->s3.addressing;
 	s3->connections = s->s3.connections;
+	s3->requests_per_second = s->s3.requests_per_second;
+	s3->bandwidth = s->s3.bandwidth;
 	int r = put_text(&s3->bucket, s->s3.bucket);
 	if (r == 0)
 		r = put_text(&s3->prefix, s->s3.prefix);
@@ -306,6 +308,8 @@ static void take_store(struct taking *t, const Larder__V1__Source *m)
 		take_text(t, F_ENDPOINT, m->s3->endpoint);
 		take_number(t, F_ADDRESSING, (uint64_t)m->s3->addressing);
 		take_number(t, F_CONNECTIONS, m->s3->connections);
+		take_number(t, F_REQUESTS_PER_SECOND, m->s3->requests_per_second);
+		take_number(t, F_BANDWIDTH, m->s3->bandwidth);
 		break;
 	case LARDER__V1__SOURCE__STORE_FILE:
 		named(t, F_FILE, dataset_assign_kind(t->d, t->source, F_FILE, t->err));

@@ -238,7 +238,7 @@ static void list_start(struct web_op *op)
 		web_op_end(op, -ENOMEM, NULL, NULL);
 		return;
 	}
-	web_fetch_init(&op->fetch, web_source_of(op), &list_ops);
+	web_fetch_init(&op->fetch, web_source_of(op), &list_ops, op);
 	op->fetch.subject = *op->key ? op->key : s3_of(op)->place.bucket;
 	list_page(op);
 }
