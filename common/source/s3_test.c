@@ -537,6 +537,32 @@ static void a_store_that_moves_to_another_address_is_found(void **state)
 	assert_int_equal(before, 'y');
 }
 
+static void a_bucket_of_another_region_is_followed_there(void **state)
+{
+	struct source_config c = config_of();
+	struct source_stats stats;
+	struct waiter w;
+	const struct source_read_request r = read_of(0, 1);
+
+	struct source *s = make_source(&c);
+	fault("{\"match\": \"data/big\", \"status\": 400, \"times\": 1, \"body\": "
+	      "\"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-north-1</Region></Error>\"}");
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), 0);
+	waiter_clear(&w);
+	source_stats_get(s, &stats);
+	assert_int_equal(stats.requests, 2);
+	assert_int_equal(stats.retries, 0);
+	/* Told the region that it has already, or no region: it ends with words. */
+	fault("{\"match\": \"data/big\", \"status\": 301, \"body\": "
+	      "\"<Error><Code>PermanentRedirect</Code><Region>eu-north-1</Region></Error>\"}");
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), -ERR_UNREACHABLE);
+	assert_non_null(strstr(w.err.text, "the bucket is in region eu-north-1"));
+	waiter_clear(&w);
+	source_free(s);
+}
+
 static void throttling_is_waited_out(void **state)
 {
 	struct source_stats before, after;
@@ -605,8 +631,8 @@ static void another_size_is_stale(void **state)
 
 	fault("{\"match\": \"data/big\", \"wrong_size\": true}");
 	assert_fails(&r, -ESTALE, "bytes, not 41943040");
-	r.object_size = 100;
-	assert_fails(&r, -ESTALE, "41943041 bytes, not 100");
+	r.object_size = 100; /* a whole object is asked for without a range */
+	assert_fails(&r, -ESTALE, "41943040 bytes, not 100");
 }
 
 static void a_wrong_range_is_refused(void **state)
@@ -880,6 +906,7 @@ int main(int argc, char **argv)
 		TEST(a_store_that_says_slow_down_gets_fewer_requests_at_once),
 		TEST(a_slow_answer_gets_a_second_request_within_the_budget),
 		TEST(a_store_that_moves_to_another_address_is_found),
+		TEST(a_bucket_of_another_region_is_followed_there),
 		TEST(throttling_is_waited_out),
 		TEST(retry_after_is_honoured),
 		TEST(a_cut_body_is_continued_after_the_bytes_that_came),

@@ -94,7 +94,8 @@ static int add_read_headers(struct web_op *op, struct web_fetch *f)
 {
 	const struct source_read_request *r = &op->want.read;
 	unsigned long long first = r->offset + op->delivered, last = r->offset + r->length - 1;
-	int rc = web_fetch_header(f, mem_printf("Range: bytes=%llu-%llu", first, last));
+	bool whole = web_source_of(op)->kind->whole_get && first == 0 && last + 1 == r->object_size;
+	int rc = whole ? 0 : web_fetch_header(f, mem_printf("Range: bytes=%llu-%llu", first, last));
 
 	if (rc == 0 && can_match(&r->validator))
 		rc = web_fetch_header(f, mem_printf("If-Match: \"%.*s\"", (int)r->validator.len,
@@ -158,8 +159,11 @@ static int on_request(struct web_fetch *f)
 }
 
 /* Only a whole object can be held against a checksum. */
-static int start_sum(struct web_op *op)
+static int start_sum(struct web_op *op, const struct response *r)
 {
+	if (op->sum.kind == CHECKSUM_NONE && !r->has_range && *r->checksum &&
+	    !checksum_parse(&op->sum, r->checksum))
+		CHECK(false); /* response.c wrote it */
 	if (op->want.read.length != op->want.read.object_size)
 		op->sum.kind = CHECKSUM_NONE;
 	return checksum_start(&op->sum);
@@ -184,7 +188,7 @@ static int on_head(struct web_fetch *f)
 		return err_set(&f->err, -ECANCELED, "another answer came first");
 	op->skip = skip;
 	if (rc == 0 && op->delivered == 0)
-		rc = start_sum(op);
+		rc = start_sum(op, &f->head);
 	if (rc < 0)
 		(void)err_set(&f->err, rc, "%.80s: %.200s: %.200s", label_of(op), f->subject,
 			      err_words(&why, rc));

@@ -52,7 +52,8 @@ struct web_kind {
 	void (*fetch_done)(struct web_fetch *f);
 	/* Frees what the kind's source has besides struct web_source. */
 	void (*done)(struct web_source *s);
-	bool whole_ok; /* a whole body may answer a ranged read */
+	bool whole_get; /* a whole object is asked for without a range: the store then sends its checksum */
+	bool whole_ok;  /* a whole body may answer a ranged read */
 };
 
 /* Fills the common part of a zeroed source: pool, credential. @origin is taken over. 0, -EINVAL with words, -ENOMEM; on
