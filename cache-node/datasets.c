@@ -132,7 +132,14 @@ static int configure_source(struct node_dataset *d, const struct dataset *spec, 
 	c->connections_max = s->s3.connections;
 	c->requests_per_second = s->s3.requests_per_second;
 	c->bandwidth = s->s3.bandwidth;
+	c->s3.find_keys = s->kind == SOURCE_S3 && !s->secret && !s->anonymous;
+	c->s3.profile = s->s3.profile;
+	c->s3.proxy = s->s3.proxy;
 	secret_credential(s->anonymous ? NULL : secret, &c->credential);
+	struct told_secret *ca =
+		s->s3.ca_secret ? find_secret(d->all, spec->namespace_, s->s3.ca_secret) : NULL;
+	if (ca)
+		c->credential.ca_pem = ca->secret->value[SECRET_CA_CRT];
 	return 0;
 }
 
@@ -166,6 +173,9 @@ static void make_sources(struct node_dataset *d)
 	d->source_retry_ns = 0;
 	for (size_t i = 0; i < set->spec->source_count; i++) {
 		const char *name = set->spec->sources[i].secret;
+		const char *ca = set->spec->sources[i].s3.ca_secret;
+		if (ca && !find_secret(d->all, set->spec->namespace_, ca))
+			name = ca; /* waited for as well */
 		struct told_secret *told = name ? find_secret(d->all, set->spec->namespace_, name) : NULL;
 		if (name && !told) {
 			(void)snprintf(d->message_text, sizeof d->message_text, "waiting for Secret %s/%s",
@@ -584,7 +594,9 @@ static bool give_secret(const struct source_set *set, const struct secret *secre
 	bool used = false;
 
 	for (size_t i = 0; i < set->spec->source_count; i++) {
-		const char *name = set->spec->sources[i].secret;
+		const char *name = set->spec->sources[i].secret, *ca = set->spec->sources[i].s3.ca_secret;
+		used |= ca && strcmp(ca, secret->name) == 0 &&
+			strcmp(set->spec->namespace_, secret->namespace_) == 0;
 		if (!name || strcmp(name, secret->name) != 0 ||
 		    strcmp(set->spec->namespace_, secret->namespace_) != 0)
 			continue;

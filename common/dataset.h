@@ -43,6 +43,9 @@ struct dataset_source {
 		enum source_addressing addressing;
 		uint32_t connections;                    /* 0: the source's default */
 		uint64_t requests_per_second, bandwidth; /* 0: no limit */
+		char *profile;                           /* NULL: none */
+		char *ca_secret;                         /* name of a Secret with ca.crt; NULL: none */
+		char *proxy;                             /* NULL: as the environment says */
 	} s3;
 	struct {
 		char *url;

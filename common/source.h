@@ -73,6 +73,9 @@ struct source_config {
 		const char *bucket, *prefix, *region, *endpoint; /* endpoint NULL: Amazon's of that region */
 		/* A prefix names a folder: without "/" at its end it gets one. region NULL: us-east-1. */
 		enum source_addressing addressing; /* AUTO: path style where an endpoint is given */
+		bool find_keys; /* the credential has none: they are looked for where this machine keeps them */
+		const char *profile; /* with find_keys: of the shared files; NULL: the whole chain */
+		const char *proxy;   /* URL of an HTTP proxy; NULL: as the environment says */
 	} s3;
 	struct {
 		const char *url; /* http:// or https:// */
@@ -113,7 +116,8 @@ struct source *source_free(struct source *s);
 DEFINE_CLEANUP(struct source *, source_free)
 
 /* Later requests are signed with @c; the strings are copied. 0, -ENOMEM, or -EINVAL (half a pair of keys, a line break
- * inside one; blanks at the ends of keys are cut off): the former credential stays. */
+ * inside one; blanks at the ends of keys are cut off): the former credential stays. Without a
+ * ca_pem the former certificates stay. */
 MUST_CHECK int source_set_credential(struct source *s, const struct source_credential *c);
 
 /* Counters since the source was made. Any thread. */

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from harness import ROOT, free_port, random_bytes, wait_for
+from web import Web
 
 sys.path.insert(0, str(ROOT / "bench"))
 import programs  # noqa: E402  the benchmarks' way to get versitygw
@@ -187,3 +188,82 @@ def test_the_region_is_found(folder, instance):
         assert (instance.mount / "a").read_bytes() == b"found"
     finally:
         store.stop()
+
+
+def bare(endpoint, s3="", documents=""):
+    return f"""apiVersion: larder.dev/v1alpha1
+kind: Dataset
+metadata: {{name: data}}
+spec:
+  sources:
+    - {{mountPath: /, s3: {{bucket: bucket, endpoint: "{endpoint}"{s3}}}}}
+{documents}"""
+
+
+@pytest.fixture
+def versity(folder):
+    one = start("versitygw", folder)
+    one.put("a", b"kept")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def no_keys(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return monkeypatch
+
+
+def test_keys_of_the_environment(versity, instance, no_keys):
+    no_keys.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
+    no_keys.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
+    instance.start(bare(versity.endpoint))
+    assert (instance.mount / "a").read_bytes() == b"kept"
+
+
+def test_keys_of_a_profile(versity, instance, folder, no_keys):
+    keys = folder / "credentials"
+    keys.write_text(f"[team]\naws_access_key_id = {KEYS[0]}\naws_secret_access_key = {KEYS[1]}\n")
+    keys.chmod(0o644)  # the node's uid is not root's
+    no_keys.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    instance.start(bare(versity.endpoint, ", profile: team"))
+    assert (instance.mount / "a").read_bytes() == b"kept"
+
+
+def test_no_keys_anywhere_is_one_sentence(versity, instance, folder, no_keys):
+    no_keys.setenv("HOME", str(folder))
+    done = instance.try_up(bare(versity.endpoint))
+    assert done.returncode == 1
+    assert "no keys in the environment or the shared files, and instance metadata is switched off" in done.stderr, done.stderr
+
+
+def test_a_store_behind_tls_of_a_ca_of_ones_own_and_behind_a_proxy(versity, instance, folder):
+    web = Web(folder / "web", behind=int(versity.endpoint.rsplit(":", 1)[1]))
+    try:
+        lines = "".join(f"    {line}\n" for line in (web.folder / "ca.pem").read_text().splitlines())
+        secrets = f"""---
+apiVersion: v1
+kind: Secret
+metadata: {{name: ca}}
+stringData:
+  ca.crt: |
+{lines}---
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys}}
+stringData: {{AWS_ACCESS_KEY_ID: {KEYS[0]}, AWS_SECRET_ACCESS_KEY: {KEYS[1]}}}
+"""
+        yaml = bare(web.tls, ", caSecretRef: {name: ca}", secrets).replace("}}\n---", "}, secretRef: {name: keys}}\n---", 1)
+        instance.start(yaml)
+        assert (instance.mount / "a").read_bytes() == b"kept"
+        instance.down()
+        proxy = f"http://127.0.0.1:{web.proxy_port}"
+        yaml = bare(versity.endpoint, f', proxy: "{proxy}"', secrets).replace("}}\n---", "}, secretRef: {name: keys}}\n---", 1)
+        instance.start(yaml.replace("name: data", "name: other"))
+        assert (instance.mount / "a").read_bytes() == b"kept"
+        wait_for("the proxy's log", lambda: "/bucket/a" in (web.folder / "proxy.log").read_text())
+    finally:
+        web.stop()

@@ -90,6 +90,7 @@ struct http_request {
 	const char *url;
 	const char *const *headers; /* "Name: value" */
 	size_t header_count;
+	const char *proxy;  /* URL; NULL: as the environment says */
 	const char *ca_pem; /* certificates trusted besides the system's; NULL: none */
 };
 

@@ -219,6 +219,8 @@ static int set_options(struct http_transfer *t, const struct http_request *r)
 		rc = curl_easy_setopt(e, CURLOPT_USERAGENT, "larder/" LARDER_VERSION);
 	if (rc == CURLE_OK)
 		rc = curl_easy_setopt(e, CURLOPT_URL, r->url);
+	if (rc == CURLE_OK && r->proxy)
+		rc = curl_easy_setopt(e, CURLOPT_PROXY, r->proxy);
 	if (rc == CURLE_OK)
 		rc = set_tls(e, r);
 	return rc == CURLE_OK ? 0 : -ENOMEM;

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/source/s3_error.h"
+#include "common/source/s3_keys.h"
 #include "common/source/s3_list.h"
 #include "common/source/s3_place.h"
 #include "common/source/s3_sign.h"
@@ -19,7 +20,8 @@ struct s3_source {
 	struct web_source web;
 	struct s3_place place; /* the loop's thread changes it, when the bucket is in another region */
 	unsigned moves;
-	atomic_bool no_sums; /* the store does not know the question for a checksum */
+	atomic_bool no_sums;  /* the store does not know the question for a checksum */
+	struct s3_keys *keys; /* NULL: its own, or none */
 };
 
 /* Where a bucket keeps versions they are listed with their ids, if the credential may read by them. */
@@ -186,6 +188,13 @@ static bool asks_too_much(struct web_op *op, const struct web_fetch *f)
 	return op->kind == WEB_READ && f->head.status == 501 && !atomic_exchange(&s3_of(op)->no_sums, true);
 }
 
+static bool keys_are_old(struct web_op *op, const struct s3_error *e)
+{
+	bool expired = strcmp(e->code, "ExpiredToken") == 0 || strcmp(e->code, "TokenRefreshRequired") == 0;
+
+	return expired && s3_of(op)->keys && s3_keys_expired(s3_of(op)->keys);
+}
+
 static int refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_kind kind,
 		      enum web_verdict *ret)
 {
@@ -200,7 +209,7 @@ static int refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_ki
 			return f->err.code;
 		f->head.status = 500;
 	}
-	if (elsewhere(op, f, &e) || asks_too_much(op, f)) {
+	if (elsewhere(op, f, &e) || asks_too_much(op, f) || keys_are_old(op, &e)) {
 		*ret = WEB_AGAIN;
 		return -ERR_UNREACHABLE;
 	}
@@ -421,7 +430,10 @@ static void stop(struct web_op *op)
 
 static void s3_done(struct web_source *web)
 {
-	s3_place_done(&((struct s3_source *)(void *)web)->place);
+	struct s3_source *s = (struct s3_source *)(void *)web;
+
+	s->keys = s3_keys_free(s->keys);
+	s3_place_done(&s->place);
 }
 
 static const struct web_kind s3_kind = {
@@ -433,6 +445,11 @@ static const struct web_kind s3_kind = {
 	.done = s3_done,
 	.whole_get = true,
 };
+
+static bool ready(struct web_fetch *f)
+{
+	return s3_keys_ready(((struct s3_source *)(void *)f->source)->keys, f);
+}
 
 int source_s3_new(struct source_loop *loop, const struct source_config *config, struct source **ret,
 		  struct err *err)
@@ -447,6 +464,12 @@ int source_s3_new(struct source_loop *loop, const struct source_config *config, 
 		return rc;
 	}
 	rc = web_source_init(&s->web, loop, config, &s3_kind, mem_strdup(s->place.origin), err);
+	if (rc == 0 && config->s3.find_keys) {
+		s->web.base.loop = loop;
+		s->web.ready = ready;
+		rc = s3_keys_new(&s->web, config->s3.profile, s->place.region, config->credential.ca_pem,
+				 &s->keys);
+	}
 	if (rc < 0) {
 		web_source_done(&s->web);
 		mem_free(s);

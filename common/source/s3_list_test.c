@@ -150,14 +150,17 @@ static void running_out_of_memory_is_reported_and_leaks_nothing(void **state)
 	"<Version><Key>" key "</Key><VersionId>" id "</VersionId><IsLatest>" latest "</IsLatest>" \
 	"<ETag>\"e\"</ETag><Size>7</Size></Version>"
 
+#define HIDDEN(key) \
+	"<DeleteMarker><Key>" key "</Key><VersionId>v10</VersionId><IsLatest>true</IsLatest></DeleteMarker>"
+
 static void of_versions_the_latest_count_unless_they_are_deleted(void **state)
 {
 	static const char xml[] =
 		"<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
-		"<NextKeyMarker>p/z%20+</NextKeyMarker><NextVersionIdMarker>v/1</NextVersionIdMarker>" VERSION(
-			"p/a", "v2", "true") VERSION("p/a", "v1", "false")
-			VERSION("p/b", "v9", "false") "<DeleteMarker><Key>p/b</Key><VersionId>v10</VersionId><IsLatest>true</IsLatest></DeleteMarker>" VERSION(
-				"p/c", "null", "true") "</ListVersionsResult>";
+		"<NextKeyMarker>p/z%20+</NextKeyMarker>"
+		"<NextVersionIdMarker>v/1</NextVersionIdMarker>" /* a page ends between two versions */
+		VERSION("p/a", "v2", "true") VERSION("p/a", "v1", "false") VERSION("p/b", "v9", "false")
+			HIDDEN("p/b") VERSION("p/c", "null", "true") "</ListVersionsResult>";
 	struct s3_list *l = NULL;
 	size_t len = 0;
 

@@ -440,10 +440,15 @@ static int set_credential(struct source *base, const struct source_credential *f
 		return rc;
 	pthread_mutex_lock(&base->lock);
 	struct credential *old = s->credential;
-	s->credential = c;
+	if (!c->ca_pem && old->ca_pem) { /* they may be those of another Secret */
+		c->ca_pem = mem_strdup(old->ca_pem);
+		rc = c->ca_pem ? 0 : -ENOMEM;
+	}
+	if (rc == 0)
+		s->credential = c;
 	pthread_mutex_unlock(&base->lock);
-	(void)credential_unref(old);
-	return 0;
+	(void)credential_unref(rc == 0 ? old : c);
+	return rc;
 }
 
 void web_source_done(struct web_source *s)
@@ -452,6 +457,7 @@ void web_source_done(struct web_source *s)
 	s->pool = http_pool_free(s->pool);
 	s->credential = credential_unref(s->credential);
 	s->origin = mem_free(s->origin);
+	s->proxy = mem_free(s->proxy);
 }
 
 static void source_done(struct source *base)
@@ -480,7 +486,8 @@ int web_source_init(struct web_source *s, struct source_loop *loop, const struct
 	s->base.kind = &source_ops;
 	s->kind = kind;
 	s->origin = origin;
-	if (!origin)
+	s->proxy = config->s3.proxy && *config->s3.proxy ? mem_strdup(config->s3.proxy) : NULL;
+	if (!origin || (config->s3.proxy && *config->s3.proxy && !s->proxy))
 		return -ENOMEM;
 	if (pool.connect_timeout_ns < NS_PER_MS)
 		return err_set(err, -EINVAL, "%s: the connect timeout must be at least 1 ms", config->label);

@@ -65,6 +65,7 @@ static int on_request(struct http_transfer *t, struct http_request *ret)
 	ret->url = f->url;
 	ret->headers = (const char *const *)f->headers;
 	ret->header_count = f->header_count;
+	ret->proxy = f->source->proxy;
 	ret->ca_pem = f->credential->ca_pem;
 	return rc;
 }
@@ -75,6 +76,7 @@ void web_fetch_stop(struct web_fetch *f)
 {
 	http_timer_set(loop_of(f), &f->timer, HTTP_NEVER);
 	http_timer_set(loop_of(f), &f->pace, HTTP_NEVER);
+	list_remove(&f->node);
 	http_transfer_cancel(&f->transfer);
 	drop_request(f);
 	f->error_body = mem_free(f->error_body);
@@ -124,8 +126,22 @@ static void queue(struct web_fetch *f, int64_t at_ns)
 		       f->retry.deadline_ns ? MIN(at_ns, f->retry.deadline_ns) : at_ns);
 }
 
+/* Whether the source may send at all yet. */
+static bool source_ready(struct web_fetch *f)
+{
+	if (!f->source->ready || f->source->ready(f))
+		return true;
+	f->state = WEB_QUEUED;
+	f->go_ns = INT64_MAX;
+	http_timer_set(loop_of(f), &f->timer, retry_limit_ns(&f->retry));
+	return false;
+}
+
 static void try_now(struct web_fetch *f)
 {
+	f->head = (struct response){0};
+	if (!source_ready(f))
+		return;
 	int64_t now_ns = clock_mono_ns();
 	int64_t at_ns = MAX(bucket_take(&f->source->request_rate, now_ns, 1), f->source->throttle.hold_ns);
 
@@ -337,6 +353,7 @@ void web_fetch_init(struct web_fetch *f, struct web_source *s, const struct web_
 	f->owner = owner;
 	f->ops = ops;
 	f->source = s;
+	list_init(&f->node);
 	http_timer_init(&f->timer, on_timer);
 	http_timer_init(&f->pace, on_pace);
 	http_transfer_init(&f->transfer, &transfer_ops);
@@ -360,6 +377,17 @@ void web_fetch_start(struct web_fetch *f, int64_t deadline_ns)
 	retry_init(&f->retry, clock_mono_ns(), deadline_ns, ++f->source->seed ^ (uint64_t)(uintptr_t)f);
 	budget_request(&f->source->retry_budget);
 	try_now(f);
+}
+
+void web_fetch_unpark(struct web_fetch *f, int status, const struct err *err)
+{
+	CHECK(f->state == WEB_QUEUED);
+	if (status == 0) {
+		try_now(f);
+		return;
+	}
+	(void)err_set(&f->err, status, "%.80s: %.350s", label_of(f), err_words(err, status));
+	web_fetch_end(f, status);
 }
 
 void web_fetch_again(struct web_fetch *f)

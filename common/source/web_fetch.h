@@ -24,15 +24,20 @@
 
 #define WEB_HEADERS_MAX 8
 
+struct web_fetch;
+
 /* What all sources over HTTP have. */
 struct web_source {
 	struct source base;
 	struct http_pool *pool;
 	struct credential *credential; /* guarded by base.lock */
+	char *proxy;                   /* NULL: as the environment says */
 	uint32_t connections;          /* at most */
 	uint64_t seed;                 /* for jitter; the loop's thread */
 	const struct web_kind *kind;   /* see web.h */
 	char *origin;                  /* "https://host:port", for words */
+	/* Before each try: false parks the fetch (web_fetch_unpark). NULL: always ready. */
+	bool (*ready)(struct web_fetch *f);
 	/* How it holds itself back; the loop's thread. */
 	struct bucket request_rate, byte_rate;
 	struct throttle throttle;
@@ -74,9 +79,10 @@ struct web_fetch {
 	struct http_transfer transfer;
 	/* Private from here. */
 	enum { WEB_IDLE, WEB_QUEUED, WEB_TRYING, WEB_WAITING } state;
-	int64_t go_ns; /* QUEUED: when it may be sent */
+	int64_t go_ns; /* QUEUED: when it may be sent; INT64_MAX: when somebody unparks it */
 	struct http_timer timer, pace;
-	bool bytes_came; /* in this try */
+	struct list node; /* of who parked it */
+	bool bytes_came;  /* in this try */
 	char *url, *headers[WEB_HEADERS_MAX];
 	size_t header_count;
 };
@@ -101,6 +107,10 @@ void web_fetch_stop(struct web_fetch *f);
 
 /* Ends with done(). Not from request(), head(), body() or refused(). */
 void web_fetch_end(struct web_fetch *f, int status);
+
+/* A fetch that was parked by its kind's ready(): goes on, or with @status < 0 ends with the words of @err. Its node is in no
+ * list any more. */
+void web_fetch_unpark(struct web_fetch *f, int status, const struct err *err);
 
 /* Bytes were used, or room came after a pause: the patience starts anew. */
 void web_fetch_progress(struct web_fetch *f);
