@@ -22,7 +22,7 @@ $(B)/cli.a: $(CLI_OBJS)
 $(B)/bench.a: $(BENCH_OBJS)
 
 # gRPC's own pkg-config file names some 60 libraries that shared linking does not need.
-PKGS := libcurl libcjson fuse3 openssl yaml-0.1 expat libprotobuf-c libmicrohttpd
+PKGS := libcurl libcjson fuse3 openssl zlib yaml-0.1 expat libprotobuf-c libmicrohttpd
 # Headers of others are not ours to warn about (those of libfuse 3.17 fail -Wpedantic).
 PKG_CFLAGS := $(patsubst -I%,-isystem %,$(call pkg,cflags,$(PKGS)))
 LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
