@@ -55,7 +55,7 @@ CORES = [
     "common/source/s3_sign.c", "common/source/s3_place.c", "common/source/s3_list.c", "common/source/s3_response.c",
     "common/source/retry.c",
     "cache-node/fill/plan.c", "cache-node/cache/sidecar.c",
-    "csi-driver/mounter/checks.c", "operator-shim/reconcile.c",
+    "csi-driver/mounter/checks.c", "operator-shim/reconcile.c", "metadata/raft/*.c", "metadata/wal/*.c",
 ]
 CORE_HEADERS = re.compile(
     r"(unistd|poll|signal|dirent|ftw|fts|spawn|semaphore|threads|netdb)\.h|sys/(?!types|stat)|linux/|netinet/|arpa/"

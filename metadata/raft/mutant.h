@@ -1,0 +1,37 @@
+/*
+ * mutant - planted defects, to prove that the simulator finds them. A build has none unless LARDER_MUTANT names one;
+ * `make mutants` makes one build for each row. No check and no simulator may look at this.
+ */
+#ifndef METADATA_RAFT_MUTANT_H
+#define METADATA_RAFT_MUTANT_H
+
+/* name, what is done wrong */
+#define MUTANT_TABLE(X)                                                                      \
+	X(NONE, "nothing")                                                                   \
+	X(ACK_BEFORE_SYNC, "acknowledges entries that are not durable")                      \
+	X(APPLY_PAST_DURABLE, "applies committed entries that are not durable here")         \
+	X(FORGET_VOTE, "starts again without the vote it gave")                              \
+	X(SKIP_NOOP, "takes membership changes before an entry of its term is committed")    \
+	X(CONFIG_WRONG_INDEX, "records a change at the first index of the batch it came in") \
+	X(COMMIT_OLD_TERM, "commits entries of older terms by counting")                     \
+	X(TRUNCATE_COMMITTED, "cuts the log at every append, below commit too")              \
+	X(SNAPSHOT_TRAILING, "compacts one entry more than the snapshot holds")              \
+	X(SNAPSHOT_MEMBERS, "puts the current membership into an older snapshot")            \
+	X(DROP_SECOND, "drops the second entry of a proposal and says yes")                  \
+	X(COMPACT_VOLATILE, "compacts up to what was handed out, not what a snapshot holds") \
+	X(READ_AFTER_STEP_DOWN, "answers waiting reads when leadership ends")                \
+	X(READ_UNCONFIRMED, "answers reads without asking a quorum")
+
+enum mutant {
+#define X(name, words) MUTANT_##name,
+	MUTANT_TABLE(X)
+#undef X
+};
+
+#ifndef LARDER_MUTANT
+#define LARDER_MUTANT MUTANT_NONE
+#endif
+
+#define MUTANT(name) (LARDER_MUTANT == MUTANT_##name)
+
+#endif
