@@ -93,16 +93,21 @@ void raft_heartbeat_all(struct raft *r)
 
 /* ---- committing ---- */
 
+static uint64_t place_of_change(const struct raft_entry *e, uint64_t first)
+{
+	return MUTANT(CONFIG_WRONG_INDEX) ? first : e->index;
+}
+
 void raft_commit_to(struct raft *r, uint64_t index)
 {
-	uint64_t batch_first = r->log.commit + 1;
+	uint64_t first = r->log.commit + 1;
 
 	CHECK(index <= r->log.last);
 	while (r->log.commit < index) {
 		const struct raft_entry *e = raft_log_at(&r->log, ++r->log.commit);
 		r->uncommitted_bytes -= MIN(r->uncommitted_bytes, e->len);
 		if (e->kind == RAFT_CONF)
-			raft_apply_change(r, e, MUTANT(CONFIG_WRONG_INDEX) ? batch_first : e->index);
+			raft_apply_change(r, e, place_of_change(e, first));
 	}
 }
 
