@@ -47,6 +47,9 @@ $(LIBEXEC)/larder-operator: $(B)/operator-shim/main.o $(B)/operator-shim.a $(B)/
 	$(call link)
 $(BENCH_PROGRAMS): $(B)/bench/larder-%: $(B)/bench/%/main.o $(B)/bench.a $(B)/common.a
 	$(call link)
+SIM_PROGRAM := $(B)/metadata/larder-sim
+$(SIM_PROGRAM): $(B)/metadata/sim/main.o $(B)/metadata.a $(B)/common.a
+	$(call link)
 # The one privileged program is static and knows only libc (and so has no sanitizer).
 $(LIBEXEC)/larder-mounter: $(B)/csi-driver/mounter/main.o $(B)/csi-driver.a $(B)/common.a
 	@mkdir -p $(@D)

@@ -103,13 +103,16 @@ int raft_on_append(struct raft *r, const struct raft_message *m)
 
 int raft_on_heartbeat(struct raft *r, const struct raft_message *m)
 {
-	/* A leader says no more than this member acknowledged to it. */
-	if (m->commit > r->log.last) {
+	/* A leader names no more than this member acknowledged to it; but that may be lost since, and what is there now
+	 * another history. */
+	uint64_t known = r->lost_to ? r->matched : r->log.last;
+
+	if (m->commit > known) {
 		if (r->lost_to == 0)
 			return -EPROTO;
 		reject(r, m->commit, r->term);
 	}
-	raft_commit_to(r, MIN(m->commit, r->log.last));
+	raft_commit_to(r, MAX(r->log.commit, MIN(m->commit, known)));
 	if (raft_hard_is_durable(r))
 		raft_send(r, RAFT_MSG_HEARTBEAT_RESP, m->from)->context = m->context;
 	return 0;

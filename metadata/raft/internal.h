@@ -45,6 +45,7 @@ struct raft {
 	uint64_t term, vote;
 	bool hard_dirty;     /* not handed out for writing yet */
 	uint64_t hard_batch; /* the batch that has them */
+	bool commit_due; /* a change took effect: that it did must outlive a restart soon, not before anything is said */
 	uint64_t batch, batch_done;
 
 	enum raft_role role;

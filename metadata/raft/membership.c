@@ -200,6 +200,7 @@ void raft_apply_change(struct raft *r, const struct raft_entry *e, uint64_t inde
 	if (raft_change_decode(e->data, e->len, &c) == 0)
 		change_members(&m, &c);
 	raft_set_members(r, &m, index);
+	r->commit_due = true;
 }
 
 int raft_members_at(const struct raft *r, uint64_t index, struct raft_members *ret)

@@ -55,7 +55,9 @@ int raft_new(const struct raft_config *c, const struct raft_start *start, int64_
 	r->lost_term = start->lost_term;
 	raft_log_reset(&r->log, r->snap.index, r->snap.term, 0);
 	raft_set_members(r, &r->snap.members, r->snap.index);
-	r->log.commit = MAX(r->snap.index, start->hard.commit); /* raft_load() catches up with it */
+	/* raft_load() catches up with it. Behind a hole stand entries that may have been written over in it, so that
+	 * nothing is known to be committed but what the snapshot holds. */
+	r->log.commit = r->lost_to ? r->snap.index : MAX(r->snap.index, start->hard.commit);
 	raft_restart_election_timer(r);
 	*ret = TAKE(r);
 	return 0;
@@ -82,6 +84,7 @@ int raft_load(struct raft *r, const struct raft_entry *e)
 	l->saved = l->stable = l->last;
 	if (e->kind == RAFT_CONF && e->index <= l->commit)
 		raft_apply_change(r, raft_log_at(l, e->index), e->index);
+	r->commit_due = false; /* the disk knows */
 	return 0;
 }
 
@@ -114,7 +117,7 @@ static void fill_batch(struct raft *r, struct raft_ready *ret)
 
 	ret->first = l->saved + 1;
 	ret->last = l->last;
-	if (!r->hard_dirty && !r->restore_due && ret->first > ret->last)
+	if (!r->hard_dirty && !r->commit_due && !r->restore_due && ret->first > ret->last)
 		return;
 	ret->batch = (struct raft_batch){.number = ++r->batch, .last = l->last};
 	if (r->hard_dirty)
@@ -123,7 +126,7 @@ static void fill_batch(struct raft *r, struct raft_ready *ret)
 		ret->restore = &r->snap;
 		r->restore_batch = r->batch;
 	}
-	r->hard_dirty = r->restore_due = false;
+	r->hard_dirty = r->commit_due = r->restore_due = false;
 	l->saved = l->last;
 }
 

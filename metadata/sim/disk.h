@@ -13,7 +13,7 @@
 #include "metadata/wal/wal.h"
 
 #define DISK_FILES_MAX     64u
-#define DISK_SECTORS_MAX   256u
+#define DISK_SECTORS_MAX   64u
 #define DISK_SEGMENT_BYTES (DISK_SECTORS_MAX * WAL_SECTOR_BYTES)
 
 struct disk_file {

@@ -15,7 +15,7 @@ void wal_record_encode(struct wal_record *r, uint8_t *out)
 	put_le32(out, MAGIC);
 	out[4] = VERSION;
 	out[5] = (uint8_t)r->kind;
-	put_le16(out + 6, (uint16_t)r->entry_kind);
+	put_le16(out + 6, (uint16_t)r->flags);
 	put_le32(out + 8, r->group);
 	put_le32(out + 12, r->len);
 	put_le64(out + 16, r->segment);
@@ -64,7 +64,7 @@ int wal_record_decode(const uint8_t *bytes, uint64_t size, uint64_t at, uint64_t
 		return is_zero(p) ? -ENODATA : -EBADMSG;
 	struct wal_record r = {
 		.kind = (enum wal_kind)p[5],
-		.entry_kind = get_le16(p + 6),
+		.flags = get_le16(p + 6),
 		.group = get_le32(p + 8),
 		.len = get_le32(p + 12),
 		.segment = get_le64(p + 16),

@@ -23,6 +23,8 @@ enum wal_kind {
 	WAL_SNAPSHOT = 4, /* the log is replaced by a snapshot at index, term */
 };
 
+#define WAL_SEAL 1u /* a MARK behind the end: it moves nothing, the next batch is written over it */
+
 /* A place in the log. */
 struct wal_position {
 	uint64_t segment, offset;
@@ -31,7 +33,7 @@ struct wal_position {
 struct wal_record {
 	enum wal_kind kind;
 	uint32_t group;
-	uint32_t entry_kind; /* ENTRY: enum raft_entry_kind */
+	uint32_t flags; /* ENTRY: enum raft_entry_kind; MARK: WAL_SEAL or 0 */
 	uint64_t
 		segment; /* the segment it was written to: what an older use of the file left is told by it */
 	uint64_t index, term;   /* ENTRY, SNAPSHOT: its own; MARK: of the last entry before the batch */

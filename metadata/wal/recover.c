@@ -25,6 +25,9 @@ struct walk {
 	struct wal_position next;    /* behind the last good record */
 	uint64_t batch_end;          /* in the segment of next */
 	uint32_t chain;
+	struct wal_position
+		content; /* behind the last entry or snapshot; what follows is said again in a new segment */
+	uint32_t content_chain;
 	bool started;  /* a first record was seen */
 	bool torn;     /* the log ends at next */
 	bool has_hole; /* corruption was seen */
@@ -131,7 +134,7 @@ static int keep_entry(struct wal *w, struct wal_group *g, const struct wal_recor
 		g->entries = more;
 		g->room = room;
 	}
-	struct raft_entry e = {.index = r->index, .term = r->term, .kind = r->entry_kind, .len = r->len};
+	struct raft_entry e = {.index = r->index, .term = r->term, .kind = r->flags, .len = r->len};
 	e.data = r->len ? r->body : NULL;
 	g->entries[g->count++] = e;
 	g->last = r->index;
@@ -199,12 +202,20 @@ static bool hole_ends_log(struct walk *k)
 	return false;
 }
 
+static bool is_seal(const struct wal_record *r)
+{
+	return r->kind == WAL_MARK && r->flags == WAL_SEAL;
+}
+
+/* A seal says what is durable, but the log ends before it: what should have been written over it may be missing. */
 static int take_record(struct walk *k, struct wal_segment *s, uint64_t at, const struct wal_record *r)
 {
 	if (r->kind == WAL_MARK) {
 		struct wal_mark m = wal_mark_decode(r->body);
 		if (wal_position_is_before(k->durable, m.durable))
 			k->durable = m.durable;
+		if (is_seal(r))
+			return k->replay ? replay_record(k->w, s, r) : 0;
 		k->batch_end = at + m.bytes;
 	} else if (r->kind == WAL_START) {
 		k->batch_end = at + wal_record_bytes(r->len);
@@ -215,6 +226,10 @@ static int take_record(struct walk *k, struct wal_segment *s, uint64_t at, const
 	if (k->next.offset >= k->batch_end) /* what fills the sector belongs to the batch */
 		k->next.offset =
 			(k->next.offset + WAL_SECTOR_BYTES - 1) / WAL_SECTOR_BYTES * WAL_SECTOR_BYTES;
+	if (r->kind == WAL_ENTRY || r->kind == WAL_SNAPSHOT) {
+		k->content = k->next;
+		k->content_chain = r->crc;
+	}
 	return k->replay ? replay_record(k->w, s, r) : 0;
 }
 
@@ -245,7 +260,7 @@ static int walk_segment(struct walk *k, struct wal_segment *s)
 		int rc = take_record(k, s, at, &r);
 		if (rc != 0)
 			return rc;
-		at = k->next.offset;
+		at = is_seal(&r) ? at + wal_record_bytes(r.len) : k->next.offset;
 	}
 	return 0;
 }
@@ -299,8 +314,12 @@ int wal_recover(struct wal *w, struct err *err)
 		rc = walk_all(&second);
 	for (uint32_t i = 0; i < w->c.groups && rc == 0; i++)
 		rc = judge_group(&second, i, err);
-	w->end = second.next;
-	w->chain = second.chain;
+	w->end = second.content;
+	w->chain = second.content_chain;
+	/* Segments without entries, which a process that ends again and again leaves, go at once. */
+	for (uint32_t i = 0; i < w->segment_count; i++)
+		if (w->segments[i].number > w->end.segment)
+			w->segments[i].is_void = true;
 	return rc;
 }
 

@@ -88,8 +88,8 @@ static uint64_t put(const struct wal *w, struct wal_record *r, uint32_t *chain, 
 	return wal_record_bytes(r->len);
 }
 
-static uint64_t put_mark(const struct wal *w, uint32_t group, uint64_t batch_bytes, uint32_t *chain,
-			 uint8_t *out)
+static uint64_t put_mark(const struct wal *w, uint32_t group, uint64_t batch_bytes, uint32_t flags,
+			 uint32_t *chain, uint8_t *out)
 {
 	const struct wal_group *g = &w->groups[group];
 	struct wal_mark m = {.hard = g->hard, .durable = w->durable, .bytes = batch_bytes};
@@ -99,6 +99,7 @@ static uint64_t put_mark(const struct wal *w, uint32_t group, uint64_t batch_byt
 	m.lost_term = g->lost_term;
 	wal_mark_encode(&m, body);
 	struct wal_record r = {.kind = WAL_MARK, .group = group, .index = g->last, .term = g->last_term};
+	r.flags = flags;
 	r.durable_index = g->durable_index;
 	r.body = body;
 	r.len = WAL_MARK_BYTES;
@@ -147,10 +148,33 @@ static int start_segment(struct wal *w, uint64_t number)
 	uint64_t len = put(w, &r, &chain, w->buf);
 	rc = write_batch(w, len, chain);
 	for (uint32_t i = 0; i < w->c.groups && rc == 0; i++) {
-		len = put_mark(w, i, MARK_BYTES, &chain, w->buf);
+		len = put_mark(w, i, MARK_BYTES, 0, &chain, w->buf);
 		rc = write_batch(w, len, chain);
 	}
 	return rc;
+}
+
+/* Whether nothing in the segment @s is needed any more. */
+static bool is_done_with(const struct wal *w, const struct wal_segment *s)
+{
+	if (s->number >= w->durable.segment || w->durable.offset == 0)
+		return false; /* the next one must hold its START durably */
+	for (uint32_t i = 0; i < w->c.groups; i++)
+		if (s->last[i] > w->groups[i].dropped)
+			return false;
+	return true;
+}
+
+static int drop_segments(struct wal *w)
+{
+	while (w->segment_count > 1 && is_done_with(w, &w->segments[0])) {
+		int rc = w->ops->remove(w->disk, w->segments[0].number);
+		if (rc != 0)
+			return rc;
+		w->segment_count--;
+		memmove(&w->segments[0], &w->segments[1], w->segment_count * sizeof w->segments[0]);
+	}
+	return 0;
 }
 
 int wal_begin(struct wal *w)
@@ -172,8 +196,10 @@ int wal_begin(struct wal *w)
 		return rc;
 	w->durable = w->end;
 	w->unsynced = newest + 1;
-	for (uint32_t i = 0; i < w->c.groups; i++)
+	for (uint32_t i = 0; i < w->c.groups; i++) {
 		w->groups[i].durable_index = w->groups[i].last;
+		w->groups[i].dropped = w->groups[i].snapshot;
+	}
 	for (uint32_t i = w->segment_count - 1; i-- > 0 && rc == 0;) {
 		if (!w->segments[i].is_void)
 			continue;
@@ -181,33 +207,13 @@ int wal_begin(struct wal *w)
 		w->segment_count--;
 		memmove(&w->segments[i], &w->segments[i + 1], (w->segment_count - i) * sizeof w->segments[0]);
 	}
-	return rc;
-}
-
-/* Whether nothing in the segment @s is needed any more. */
-static bool is_done_with(const struct wal *w, const struct wal_segment *s)
-{
-	if (s->number >= w->durable.segment || w->durable.offset == 0)
-		return false; /* the next one must hold its START durably */
-	for (uint32_t i = 0; i < w->c.groups; i++)
-		if (s->last[i] > w->groups[i].dropped)
-			return false;
-	return true;
+	return rc == 0 ? drop_segments(w) : rc;
 }
 
 int wal_drop(struct wal *w, uint32_t group, uint64_t index)
 {
-	struct wal_group *g = &w->groups[group];
-
-	g->dropped = MAX(g->dropped, index);
-	while (w->segment_count > 1 && is_done_with(w, &w->segments[0])) {
-		int rc = w->ops->remove(w->disk, w->segments[0].number);
-		if (rc != 0)
-			return rc;
-		w->segment_count--;
-		memmove(&w->segments[0], &w->segments[1], w->segment_count * sizeof w->segments[0]);
-	}
-	return 0;
+	w->groups[group].dropped = MAX(w->groups[group].dropped, index);
+	return drop_segments(w);
 }
 
 /* ---- appending ---- */
@@ -235,11 +241,8 @@ static uint64_t put_entries(struct wal *w, uint32_t group, const struct wal_batc
 
 	for (uint64_t i = first; i < first + count; i++) {
 		const struct raft_entry *e = b->entry(b->source, i);
-		struct wal_record r = {.kind = WAL_ENTRY,
-				       .group = group,
-				       .entry_kind = e->kind,
-				       .index = i,
-				       .term = e->term};
+		struct wal_record r = {
+			.kind = WAL_ENTRY, .group = group, .flags = e->kind, .index = i, .term = e->term};
 		r.durable_index = g->durable_index;
 		r.len = e->len;
 		r.body = e->data;
@@ -268,7 +271,7 @@ static int append_some(struct wal *w, uint32_t group, const struct wal_batch *b,
 			return rc;
 	}
 	uint32_t chain = w->chain;
-	uint64_t len = put_mark(w, group, bytes, &chain, w->buf);
+	uint64_t len = put_mark(w, group, bytes, 0, &chain, w->buf);
 	if (restores) {
 		struct wal_record r = {.kind = WAL_SNAPSHOT,
 				       .group = group,
@@ -329,16 +332,12 @@ bool wal_sync_begin(struct wal *w, struct wal_sync *ret)
  * that the shortest batch covers it; where more groups took part than fit, the position alone speaks for the rest. */
 static int write_seal(struct wal *w)
 {
-	uint64_t len = 0, whole, room = WAL_SECTOR_BYTES / MARK_BYTES, marks = 0;
-	uint32_t chain = w->chain;
+	uint64_t len = 0, whole;
 
-	for (uint32_t i = 0; i < w->c.groups && marks < room; i++)
-		marks += w->groups[i].syncing;
-	for (uint32_t i = 0; i < w->c.groups && marks > 0; i++) {
-		if (!w->groups[i].syncing)
-			continue;
-		len += put_mark(w, i, marks * MARK_BYTES, &chain, w->buf + len);
-		marks--;
+	for (uint32_t i = 0; i < w->c.groups && len + MARK_BYTES <= WAL_SECTOR_BYTES; i++) {
+		uint32_t chain = w->chain; /* each follows on the log's end, none on another */
+		if (w->groups[i].syncing)
+			len += put_mark(w, i, MARK_BYTES, WAL_SEAL, &chain, w->buf + len);
 	}
 	return write_out(w, w->end.offset, len, &whole);
 }

@@ -74,8 +74,10 @@ MUST_CHECK int wal_open(const struct wal_config *c, const struct wal_ops *ops, v
 struct wal *wal_free(struct wal *w);
 DEFINE_CLEANUP(struct wal *, wal_free)
 
-/* Between wal_open() and wal_begin(): the state of @group, and its entries above the snapshot; NULL: no such entry. */
+/* The state of @group, as read and as written since. */
 struct wal_state wal_state(const struct wal *w, uint32_t group);
+
+/* Between wal_open() and wal_begin(): its entry at @index, above the snapshot; NULL: there is none. */
 const struct raft_entry *wal_entry(const struct wal *w, uint32_t group, uint64_t index);
 
 /* Starts writing: makes what was read durable, then a segment that says where it ended. 0 or -errno. */

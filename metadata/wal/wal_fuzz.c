@@ -133,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct wal_state was = wal_state(w, 0);
 		/* A segment with the highest number there is leaves none for the next. */
 		if (wal_begin(w) == 0) {
-			w = wal_free(w);
+			(void)wal_free(w);
 			w = open_log(f);
 			if (!w)
 				abort();

@@ -363,7 +363,7 @@ static void records(void **state)
 	uint8_t out[256];
 	struct wal_record in = {.kind = WAL_ENTRY,
 				.group = 3,
-				.entry_kind = 1,
+				.flags = 1,
 				.segment = 9,
 				.index = 5,
 				.term = 2},
