@@ -78,6 +78,8 @@ static void become_leader(struct raft *r)
 	/* A change that an older leader left in the log may or may not be committed later; until the first entry of this
 	 * term is, no other may be proposed [Ongaro, raft-dev, July 2015]. */
 	r->pending_change = r->log.last;
+	for (uint64_t i = r->log.commit + 1; i <= r->log.last; i++)
+		r->uncommitted_bytes += raft_log_at(&r->log, i)->len;
 	r->term_start = r->log.last + 1;
 	raft_append_own(r, &(const struct raft_entry){.kind = RAFT_NORMAL});
 	if (MUTANT(SKIP_NOOP)) {

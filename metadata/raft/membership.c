@@ -215,7 +215,7 @@ int raft_members_at(const struct raft *r, uint64_t index, struct raft_members *r
 			change_members(&m, &c);
 	}
 	if (MUTANT(SNAPSHOT_MEMBERS))
-		raft_members(r, &m);
+		m = r->snap.members;
 	*ret = m;
 	return 0;
 }

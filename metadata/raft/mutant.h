@@ -6,21 +6,22 @@
 #define METADATA_RAFT_MUTANT_H
 
 /* name, what is done wrong */
-#define MUTANT_TABLE(X)                                                                      \
-	X(NONE, "nothing")                                                                   \
-	X(ACK_BEFORE_SYNC, "acknowledges entries that are not durable")                      \
-	X(APPLY_PAST_DURABLE, "applies committed entries that are not durable here")         \
-	X(FORGET_VOTE, "starts again without the vote it gave")                              \
-	X(SKIP_NOOP, "takes membership changes before an entry of its term is committed")    \
-	X(CONFIG_WRONG_INDEX, "records a change at the first index of the batch it came in") \
-	X(COMMIT_OLD_TERM, "commits entries of older terms by counting")                     \
-	X(TRUNCATE_COMMITTED, "cuts the log at every append, below commit too")              \
-	X(SNAPSHOT_TRAILING, "compacts one entry more than the snapshot holds")              \
-	X(SNAPSHOT_MEMBERS, "puts the current membership into an older snapshot")            \
-	X(DROP_SECOND, "drops the second entry of a proposal and says yes")                  \
-	X(COMPACT_VOLATILE, "compacts up to what was handed out, not what a snapshot holds") \
-	X(READ_AFTER_STEP_DOWN, "answers waiting reads when leadership ends")                \
-	X(READ_UNCONFIRMED, "answers reads without asking a quorum")
+#define MUTANT_TABLE(X)                                                                  \
+	X(NONE, "nothing")                                                               \
+	X(ACK_BEFORE_SYNC, "acknowledges entries that are not durable")                  \
+	X(APPLY_PAST_DURABLE, "applies committed entries that are not durable here")     \
+	X(FORGET_VOTE, "starts again without the vote it gave")                          \
+	X(SKIP_NOOP, "takes changes before an entry of its term is committed (D5)")      \
+	X(CONFIG_WRONG_INDEX, "records a change at the first index of its batch (D3)")   \
+	X(COMMIT_OLD_TERM, "commits entries of older terms by counting")                 \
+	X(TRUNCATE_COMMITTED, "cuts what stands behind an old append, committed or not") \
+	X(SNAPSHOT_TRAILING, "compacts one entry more than asked")                       \
+	X(SNAPSHOT_MEMBERS, "puts the last snapshot's membership into the next")         \
+	X(DROP_SECOND, "drops the second entry of a proposal and says yes (D1)")         \
+	X(COMPACT_VOLATILE, "compacts what was applied in memory")                       \
+	X(READ_AFTER_STEP_DOWN, "answers waiting reads when leadership ends")            \
+	X(READ_UNCONFIRMED, "answers reads without asking a majority")                   \
+	X(CUT_DURABLE, "takes corruption in the log on disk for a torn tail")
 
 enum mutant {
 #define X(name, words) MUTANT_##name,

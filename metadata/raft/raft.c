@@ -20,6 +20,8 @@ static bool config_is_valid(const struct raft_config *c)
 		return false;
 	if (c->entry_bytes_max == 0 || c->log_bytes_max / 4 < c->entry_bytes_max)
 		return false;
+	if (c->uncommitted_bytes_max > c->log_bytes_max / 2)
+		return false;
 	return c->message_bytes_max > 0 && c->inflight_bytes_max > 0 && c->uncommitted_bytes_max > 0 &&
 	       c->inflight_max > 0 && c->inflight_max <= RAFT_INFLIGHT_MAX;
 }

@@ -203,14 +203,15 @@ struct raft_config {
 	uint64_t id;              /* never used before by a disk that forgot it [reference 2.2] */
 	int64_t election_ns;      /* without a leader for this long up to twice as long: campaign [O 3.4] */
 	int64_t heartbeat_ns;     /* less than half of election_ns */
-	uint32_t log_entries_max; /* a power of two; the driver compacts before */
+	uint32_t log_entries_max; /* a power of two; half of it is for what is not committed */
 	uint32_t entry_bytes_max; /* of one entry */
 	uint64_t log_bytes_max;   /* of all entries' data; at least 4 * entry_bytes_max */
-	uint64_t uncommitted_bytes_max; /* of proposals that are not committed yet; beyond: -EBUSY */
-	uint32_t message_bytes_max;     /* of the entries in one append; one entry goes whatever its size */
-	uint32_t inflight_max;          /* appends to one member, at most RAFT_INFLIGHT_MAX */
-	uint64_t inflight_bytes_max;    /* of the entries in them */
-	uint64_t seed;                  /* of the random part of timeouts */
+	uint64_t
+		uncommitted_bytes_max; /* of what is not committed yet, at most half of log_bytes_max; beyond: -EBUSY */
+	uint32_t message_bytes_max;  /* of the entries in one append; one entry goes whatever its size */
+	uint32_t inflight_max;       /* appends to one member, at most RAFT_INFLIGHT_MAX */
+	uint64_t inflight_bytes_max; /* of the entries in them */
+	uint64_t seed;               /* of the random part of timeouts */
 };
 
 /* What a disk remembers, as recovery read it; the entries follow by raft_load(). All zero: a new disk, which joins a group

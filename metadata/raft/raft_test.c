@@ -22,6 +22,7 @@ static void configs(void **state)
 	BAD(c.message_bytes_max = 0);
 	BAD(c.inflight_bytes_max = 0);
 	BAD(c.uncommitted_bytes_max = 0);
+	BAD(c.uncommitted_bytes_max = c.log_bytes_max / 2 + 1);
 	BAD(c.inflight_max = 0);
 	BAD(c.inflight_max = RAFT_INFLIGHT_MAX + 1);
 	BAD(s.snapshot.index = RAFT_INDEX_MAX + 1);
@@ -268,6 +269,7 @@ static void full_follower(void **state)
 	struct raft_event v = {.kind = RAFT_PROPOSE, .propose = {&e, 1}};
 	g->m[2] = raft_free(g->m[2]);
 	g->config.log_bytes_max = 1 << 13;
+	g->config.uncommitted_bytes_max = 1 << 12;
 	rig_start(g, 2, &(struct raft_start){{1, 0, 1}, {1, 1, {2, {{1, false}, {2, false}}}}, 0, 0});
 	rig_elect(g, 1);
 	for (int i = 0; i < 12; i++) {

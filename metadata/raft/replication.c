@@ -165,15 +165,13 @@ static void on_rejection(struct raft *r, struct raft_peer *p, const struct raft_
 {
 	uint64_t term, hint = m->reject_hint;
 
-	if (m->context == RAFT_LOST) {
-		raft_progress_lost(&p->progress, m->reject_hint);
-		raft_replicate(r, p, true);
-		return;
-	}
 	if (m->log_term > 0)
 		hint = raft_log_last_of_term(&r->log, hint, m->log_term, &term);
-	if (raft_progress_rejected(&p->progress, m->index, hint))
-		raft_replicate(r, p, true);
+	if (m->context == RAFT_LOST)
+		raft_progress_lost(&p->progress, hint);
+	else if (!raft_progress_rejected(&p->progress, m->index, hint))
+		return;
+	raft_replicate(r, p, true);
 }
 
 void raft_on_append_response(struct raft *r, struct raft_peer *p, const struct raft_message *m)
@@ -243,6 +241,9 @@ static int may_propose(const struct raft *r, const struct raft_entry *entries, u
 	}
 	if (r->role != RAFT_LEADER)
 		return -EPERM;
+	/* Half of the log is for what is not committed, in every member's, or a group could fill up for good [docs/raft.md]. */
+	if (r->log.last - r->log.commit + count > r->c.log_entries_max / 2)
+		return -EBUSY;
 	/* Something is always let in, or an entry larger than the limit would wait for ever [E]. */
 	if (r->uncommitted_bytes > 0 && r->uncommitted_bytes + bytes > r->c.uncommitted_bytes_max)
 		return -EBUSY;

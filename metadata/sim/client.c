@@ -4,7 +4,7 @@
 
 #include "metadata/sim/sim.h"
 
-#define PATIENCE_MS 3000
+#define PATIENCE_MS 1000
 
 static void note(struct sim *s, uint32_t key, const struct operation *op, uint32_t *ret)
 {
@@ -17,22 +17,25 @@ static void next_request(struct sim *s, struct client *c, int64_t after_ms)
 	uint32_t slot = (uint32_t)(c - s->clients);
 
 	c->kind = CLIENT_IDLE;
-	c->deadline = 0;
 	sim_schedule(s, after_ms * SIM_MS + 1,
 		     &(struct sim_event){.kind = SIM_CLIENT, .slot = slot, .epoch = ++c->number});
 }
 
-/* Most ask who leads; some ask anybody. */
+/* Most ask who leads; some ask anybody who thinks so, however long ago that was true; some just anybody. */
 static struct node *choose(struct sim *s)
 {
 	struct node *n = sim_leader(s);
+	uint64_t whom = rng_below(&s->rng, 100);
 
-	if (!n || sim_chance(s, 150)) {
-		n = &s->nodes[rng_below(&s->rng, SIM_NODES)];
-		if (!n->up)
-			return NULL;
+	if (n && whom < 60)
+		return n;
+	n = &s->nodes[rng_below(&s->rng, SIM_NODES)];
+	for (uint32_t i = 0; whom < 90 && i < SIM_NODES; i++) {
+		struct node *o = &s->nodes[(n->slot + i) % SIM_NODES];
+		if (o->up && raft_status(o->core).role == RAFT_LEADER)
+			return o;
 	}
-	return n;
+	return n->up ? n : NULL;
 }
 
 static void wait_for_answer(struct sim *s, struct client *c, const struct node *n, enum sim_client_kind kind)
@@ -41,9 +44,8 @@ static void wait_for_answer(struct sim *s, struct client *c, const struct node *
 	c->slot = n->slot;
 	c->epoch = n->epoch;
 	c->started = s->now;
-	c->deadline = s->now + PATIENCE_MS * SIM_MS;
 	uint32_t slot = (uint32_t)(c - s->clients);
-	sim_schedule(s, PATIENCE_MS * SIM_MS,
+	sim_schedule(s, sim_between(s, PATIENCE_MS / 10, PATIENCE_MS) * SIM_MS,
 		     &(struct sim_event){.kind = SIM_CLIENT, .slot = slot, .epoch = c->number});
 }
 
@@ -181,7 +183,7 @@ void client_wake(struct sim *s, uint32_t slot)
 	if (s->calm)
 		return;
 	struct node *n = choose(s);
-	if (sim_chance(s, 300))
+	if (sim_chance(s, s->reads))
 		read_one(s, c);
 	else if (n)
 		write_some(s, c, n);

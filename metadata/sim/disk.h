@@ -12,7 +12,7 @@
 #include "common/base/rng.h"
 #include "metadata/wal/wal.h"
 
-#define DISK_FILES_MAX     64u
+#define DISK_FILES_MAX     WAL_SEGMENTS_MAX
 #define DISK_SECTORS_MAX   64u
 #define DISK_SEGMENT_BYTES (DISK_SECTORS_MAX * WAL_SECTOR_BYTES)
 

@@ -170,6 +170,7 @@ static void cut_links(struct sim *s)
 		mend_links(s);
 	if (s->is_cut)
 		return;
+	s->cut_until = s->now + sim_between(s, 100, 3000) * SIM_MS;
 	if (sim_chance(s, s->p.partition)) {
 		uint64_t side = rng_next(&s->rng);
 		for (uint32_t a = 0; a < SIM_NODES; a++)
@@ -182,7 +183,33 @@ static void cut_links(struct sim *s)
 			s->cut[rng_below(&s->rng, SIM_NODES)][rng_below(&s->rng, SIM_NODES)] = true;
 		s->is_cut = true;
 	}
-	s->cut_until = s->now + sim_between(s, 100, 8000) * SIM_MS;
+}
+
+void fate_on_election(struct sim *s, const struct node *n)
+{
+	if (s->calm || !sim_chance(s, s->p.ambush))
+		return;
+	sim_schedule(s, sim_between(s, 0, 12000) * 1000,
+		     &(struct sim_event){.kind = SIM_AMBUSH, .slot = n->slot, .epoch = n->epoch});
+}
+
+/* It comes to power and is gone, or speaks to nobody, or hears nobody, before it has said much. */
+void fate_ambush(struct sim *s, struct node *n)
+{
+	uint64_t how = rng_below(&s->rng, 6);
+
+	if (s->calm || n->wounded)
+		return;
+	if (how < 2) {
+		node_crash(s, n, how == 0);
+		return;
+	}
+	for (uint32_t i = 0; i < SIM_NODES; i++) {
+		s->cut[n->slot][i] = how != 4;
+		s->cut[i][n->slot] = how != 5;
+	}
+	s->is_cut = true;
+	s->cut_until = s->now + sim_between(s, 300, 3000) * SIM_MS;
 }
 
 static void disturb_clocks(struct sim *s)

@@ -18,12 +18,17 @@ struct options {
 	const char *profile;
 };
 
-static char repeat[256]; /* for the handler: an assertion of the core ends the process */
+/* For the handler: an assertion of the core ends the process. */
+static char repeat[256];
+static const struct sim *running;
 
 static void on_abort(int sig)
 {
-	(void)sig;
-	ssize_t done = write(STDERR_FILENO, repeat, strlen(repeat));
+	char text[sizeof repeat + 64];
+
+	(void)sig; /* it is our own thread that called abort(), so that this may format */
+	(void)snprintf(text, sizeof text, "step %" PRIu64 "\n%s", running ? running->steps : 0, repeat);
+	ssize_t done = write(STDOUT_FILENO, text, strlen(text));
 	_exit(done < 0 ? 2 : 1);
 }
 
@@ -79,6 +84,7 @@ int main(int argc, char **argv)
 	struct sim *s = mem_calloc(1, sizeof *s);
 	if (!s)
 		return 2;
+	running = s;
 	(void)signal(SIGABRT, on_abort);
 	int64_t started = clock_mono_ns();
 	uint64_t steps = 0, seeds = 0, writes = 0, reads = 0, elections = 0, changes = 0, wounds = 0,

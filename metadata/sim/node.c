@@ -197,6 +197,7 @@ int node_step(struct sim *s, struct node *n, struct raft_event *e)
 {
 	struct raft_ready d;
 	uint64_t epoch = n->epoch;
+	bool led = n->w.role == RAFT_LEADER;
 
 	e->now_ns = local_time(s, n);
 	int rc = raft_step(n->core, e, &d);
@@ -217,6 +218,8 @@ int node_step(struct sim *s, struct node *n, struct raft_event *e)
 		write_batch(s, n, &d);
 	if (!n->up || n->epoch != epoch)
 		return rc;
+	if (!led && n->w.role == RAFT_LEADER)
+		fate_on_election(s, n);
 	snapshot_if_due(s, n);
 	set_timer(s, n);
 	return rc;
@@ -261,14 +264,14 @@ static int start_core(struct sim *s, struct node *n)
 	struct raft_start start = {st.hard, n->snapshot.meta, st.lost_to, st.lost_term};
 	struct raft_config c = {
 		.id = n->id,
-		.election_ns = 1000 * SIM_MS,
-		.heartbeat_ns = 100 * SIM_MS,
+		.election_ns = 300 * SIM_MS, /* shorter than a server's, for more elections a step */
+		.heartbeat_ns = 50 * SIM_MS,
 		.log_entries_max = 1024,
 		.entry_bytes_max = 128,
 		.log_bytes_max = 1 << 15,
 		.uncommitted_bytes_max = 4096,
-		.message_bytes_max = 256,
-		.inflight_max = 8,
+		.message_bytes_max = 24u << 2 * rng_below(&s->rng, 3), /* one entry, or some */
+		.inflight_max = 1u << rng_below(&s->rng, 4),
 		.inflight_bytes_max = 1024,
 		.seed = rng_next(&s->rng),
 	};
@@ -281,7 +284,7 @@ static int start_core(struct sim *s, struct node *n)
 
 static void start_later(struct sim *s, struct node *n)
 {
-	sim_schedule(s, sim_between(s, 50, s->calm ? 200 : 4000) * SIM_MS,
+	sim_schedule(s, sim_between(s, 20, s->calm ? 100 : 1500) * SIM_MS,
 		     &(struct sim_event){.kind = SIM_START, .slot = n->slot, .epoch = n->epoch});
 }
 

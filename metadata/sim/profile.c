@@ -4,8 +4,14 @@
 
 static const struct profile profiles[] = {
 	{.name = "calm"},
-	{.name = "network", .drop = 50, .dup = 30, .slow = 100, .partition = 10, .one_way = 10},
-	{.name = "crash", .drop = 10, .slow = 20, .kill = 15, .power = 15},
+	{.name = "network",
+	 .drop = 50,
+	 .dup = 30,
+	 .slow = 100,
+	 .partition = 10,
+	 .one_way = 10,
+	 .ambush = 200},
+	{.name = "crash", .drop = 10, .slow = 20, .kill = 15, .power = 15, .ambush = 200},
 	{.name = "disk",
 	 .drop = 5,
 	 .slow = 10,
@@ -37,7 +43,8 @@ static const struct profile profiles[] = {
 	 .wound = 30,
 	 .churn = 80,
 	 .transfer = 40,
-	 .clock = 30},
+	 .clock = 30,
+	 .ambush = 900},
 };
 
 const struct profile *profile_find(const char *name)
@@ -77,5 +84,6 @@ struct profile profile_draw(const struct profile *p, struct rng *rng)
 		.churn = draw(p->churn, rng),
 		.transfer = draw(p->transfer, rng),
 		.clock = draw(p->clock, rng),
+		.ambush = draw(p->ambush, rng),
 	};
 }

@@ -7,7 +7,9 @@
 #include "common/base/mem.h"
 #include "metadata/sim/sim.h"
 
-#define CALM_MAX (90000 * SIM_MS) /* virtual time in which all must be well again */
+#define STORM_MAX      (200 * 1000 * SIM_MS)
+#define CALM_STEPS_MAX 1000000u
+#define CALM_MAX       (90000 * SIM_MS) /* virtual time in which all must be well again */
 
 void sim_fail(struct sim *s, const char *fmt, ...)
 {
@@ -93,6 +95,9 @@ static void node_event(struct sim *s, const struct sim_event *e)
 	case SIM_SNAPSHOT:
 		node_on_snapshot(s, n);
 		break;
+	case SIM_AMBUSH:
+		fate_ambush(s, n);
+		break;
 	default: {
 		struct raft_event sent = {.kind = RAFT_SNAPSHOT_SENT, .sent = {e->sent.peer, e->sent.failed}};
 		(void)node_step(s, n, &sent);
@@ -121,6 +126,7 @@ static void one_event(struct sim *s)
 	case SIM_SNAPSHOT:
 	case SIM_SENT:
 	case SIM_START:
+	case SIM_AMBUSH:
 		node_event(s, &e);
 	}
 }
@@ -161,9 +167,12 @@ static const char *what_is_not_well(struct sim *s)
 static void calm_down(struct sim *s)
 {
 	int64_t end = s->now + CALM_MAX;
+	uint64_t last = s->steps + CALM_STEPS_MAX;
 
 	s->calm = true;
 	while (!sim_failed(s) && what_is_not_well(s)) {
+		if (s->steps > last)
+			sim_fail(s, "messages go round and round: %s", what_is_not_well(s));
 		if (s->now > end)
 			sim_fail(s, "%d s after the last fault: %s", (int)(CALM_MAX / SIM_MS / 1000),
 				 what_is_not_well(s));
@@ -181,15 +190,17 @@ void sim_run(struct sim *s, uint64_t seed, const struct profile *profile, uint64
 	s->seed = seed;
 	s->trace_from = trace_from;
 	s->rng = rng_seeded(seed);
-	s->p = profile_draw(profile, &s->rng);
 	fate_begin(s);
 	for (uint32_t k = 0; k < SIM_KEYS; k++)
 		if (history_restart(&s->history[k], 0) != 0)
 			sim_fail(s, "out of memory");
 	client_begin(s);
 	while (s->steps < steps && !sim_failed(s)) {
+		s->p = profile_draw(profile, &s->rng);
+		s->reads = (uint32_t)sim_between(s, 100, 800);
 		uint64_t storm = MIN(steps, s->steps + 2000 + rng_below(&s->rng, 20000));
-		while (s->steps < storm && !sim_failed(s))
+		int64_t end = s->now + STORM_MAX; /* without a leader little happens */
+		while (s->steps < storm && s->now < end && !sim_failed(s))
 			one_event(s);
 		if (!sim_failed(s))
 			calm_down(s);

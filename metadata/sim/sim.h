@@ -28,7 +28,7 @@
 
 #define SIM_NODES   8u /* disks at a time; ids are many more */
 #define SIM_KEYS    4u
-#define SIM_CLIENTS 6u
+#define SIM_CLIENTS 16u
 #define SIM_BATCH   3u /* writes of one proposal */
 #define SIM_MS      1000000LL
 #define SIM_NOBODY  UINT32_MAX
@@ -41,6 +41,7 @@ struct profile {
 	uint32_t kill, power, disk_slow, full; /* of a random node */
 	uint32_t wound;                        /* rot, a write that goes astray, a lost disk: one at a time */
 	uint32_t churn, transfer, clock;
+	uint32_t ambush; /* of 1000 elections: the new leader is killed or cut off within milliseconds */
 };
 
 struct stored_snapshot {
@@ -90,6 +91,7 @@ enum sim_event_kind {
 	SIM_SNAPSHOT,
 	SIM_SENT,
 	SIM_START,
+	SIM_AMBUSH,
 	SIM_CLIENT,
 	SIM_FATE
 };
@@ -122,7 +124,7 @@ struct client {
 	uint32_t key[SIM_BATCH];
 	uint64_t value[SIM_BATCH];
 	uint32_t op[SIM_BATCH]; /* in the history of its key */
-	int64_t started, deadline;
+	int64_t started;
 };
 
 struct sim {
@@ -136,6 +138,7 @@ struct sim {
 	uint32_t heap_count, heap_room;
 	const struct parcel *delivering;
 	uint64_t trace_from; /* print steps from here; UINT64_MAX: none */
+	uint32_t reads;      /* of 1000 requests of this storm */
 	bool calm;           /* nothing fails, clients only finish */
 
 	struct node nodes[SIM_NODES];
@@ -188,7 +191,7 @@ void trace_word(const struct sim *s, const struct node *n, const char *words);
 
 /* ---- profile.c ---- */
 
-/* The profile @name, NULL: none. "mixed" draws one anew for each seed. */
+/* The profile @name, NULL: none; what a storm gets of it ("mixed" is drawn anew for each); all names. */
 const struct profile *profile_find(const char *name);
 struct profile profile_draw(const struct profile *p, struct rng *rng);
 const char *profile_names(void);
@@ -230,6 +233,8 @@ void net_deliver(struct sim *s, struct parcel *p);
 
 void fate_begin(struct sim *s);
 void fate_tick(struct sim *s);
+void fate_on_election(struct sim *s, const struct node *n);
+void fate_ambush(struct sim *s, struct node *n);
 
 /* Whether the disks that are left outvote any group that lacks something committed, if that of @n is damaged. */
 bool fate_may_wound(struct sim *s, const struct node *n);
