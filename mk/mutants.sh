@@ -21,17 +21,19 @@ hunt() { # PROGRAM
 		if ! timeout 120 "$1" --seed "$seed" --steps "$steps" >"$1-$seed.log" 2>&1; then
 			grep -q '^FAILED  repeat' "$1-$seed.log" || continue # it ran out of time, or could not run
 			found=$((found + 1))
-			sed -n 's/^step \([0-9]*\).*/\1/p' "$1-$seed.log" | head -n 1 >>"$dir/steps"
+			sed -n 's/^step 0*\([0-9][0-9]*\).*/\1/p' "$1-$seed.log" | head -n 1 >>"$dir/steps"
 		fi
 	done
 	echo "$found $(sort -n "$dir/steps" | sed -n "$(((found + 1) / 2))p")"
 }
 
 printf '  %-22s %s  %12s  %s\n' mutant found 'median steps' 'how'
-for name in $(sed -n 's/^	X(\([A-Z_]*\), ".*/\1/p' metadata/raft/mutant.h); do
+names=$(sed -n 's/^	X(\([A-Z_]*\), ".*/\1/p' metadata/raft/mutant.h)
+for name in $names; do
 	[ "$name" = NONE ] && continue
-	objects=
-	for file in $(grep -l "MUTANT($name)" metadata/raft/*.c metadata/wal/*.c); do
+	objects=''
+	files=$(grep -l "MUTANT($name)" metadata/raft/*.c metadata/wal/*.c)
+	for file in $files; do
 		object=$dir/$name-$(basename "$file" .c).o
 		eval "$compile -DLARDER_MUTANT=MUTANT_$name -c -o $object $file" || exit 1
 		objects="$objects $object"

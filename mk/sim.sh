@@ -7,7 +7,7 @@ seconds=$2
 seed=$3
 profile=$4
 jobs=$(nproc)
-pids= job=0
+pids='' job=0
 while [ "$job" -lt "$jobs" ]; do
 	# Most histories are short, so that each begins anew; every second processor runs long ones.
 	steps=$([ $((job % 2)) = 0 ] && echo 50000 || echo 1000000)

@@ -189,7 +189,8 @@ void fate_on_election(struct sim *s, const struct node *n)
 {
 	if (s->calm || !sim_chance(s, s->p.ambush))
 		return;
-	sim_schedule(s, sim_between(s, 0, 12000) * 1000,
+	/* Half of them come before its first entry gets anywhere. */
+	sim_schedule(s, sim_between(s, 0, rng_below(&s->rng, 2) ? 1500 : 12000) * 1000,
 		     &(struct sim_event){.kind = SIM_AMBUSH, .slot = n->slot, .epoch = n->epoch});
 }
 

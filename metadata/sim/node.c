@@ -270,8 +270,8 @@ static int start_core(struct sim *s, struct node *n)
 		.entry_bytes_max = 128,
 		.log_bytes_max = 1 << 15,
 		.uncommitted_bytes_max = 4096,
-		.message_bytes_max = 24u << 2 * rng_below(&s->rng, 3), /* one entry, or some */
-		.inflight_max = 1u << rng_below(&s->rng, 4),
+		.message_bytes_max = rng_below(&s->rng, 2) ? 24 : 400, /* one entry, or some */
+		.inflight_max = rng_below(&s->rng, 2) ? 1 : 8,
 		.inflight_bytes_max = 1024,
 		.seed = rng_next(&s->rng),
 	};

@@ -84,6 +84,6 @@ struct profile profile_draw(const struct profile *p, struct rng *rng)
 		.churn = draw(p->churn, rng),
 		.transfer = draw(p->transfer, rng),
 		.clock = draw(p->clock, rng),
-		.ambush = draw(p->ambush, rng),
+		.ambush = p->ambush * (uint32_t)rng_below(rng, 3) / 2,
 	};
 }

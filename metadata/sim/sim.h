@@ -186,6 +186,7 @@ void sim_schedule(struct sim *s, int64_t delay_ns, const struct sim_event *e);
 
 /* ---- trace.c ---- */
 
+/* Prints a step that was just taken, or what happened to a node, from trace_from on. */
 void trace_step(const struct sim *s, const struct node *n, const struct raft_event *e, int rc);
 void trace_word(const struct sim *s, const struct node *n, const char *words);
 
@@ -226,13 +227,17 @@ void node_on_snapshot(struct sim *s, struct node *n);
 
 /* ---- net.c ---- */
 
+/* @n sends a copy of @m, if fate wills; a parcel arrived, and is freed. */
 void net_send(struct sim *s, struct node *n, const struct raft_message *m);
 void net_deliver(struct sim *s, struct parcel *p);
 
 /* ---- fate.c ---- */
 
+/* The group is born; 20 ms went by. */
 void fate_begin(struct sim *s);
 void fate_tick(struct sim *s);
+
+/* @n came to power, and may not enjoy it long: the ambush comes some milliseconds later. */
 void fate_on_election(struct sim *s, const struct node *n);
 void fate_ambush(struct sim *s, struct node *n);
 
@@ -241,6 +246,7 @@ bool fate_may_wound(struct sim *s, const struct node *n);
 
 /* ---- client.c ---- */
 
+/* All clients begin anew; one has something to do, or has waited long enough. */
 void client_begin(struct sim *s);
 void client_wake(struct sim *s, uint32_t slot);
 
