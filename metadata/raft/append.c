@@ -40,7 +40,7 @@ void raft_acknowledge(struct raft *r, uint64_t index)
 
 void raft_append_persisted(struct raft *r)
 {
-	if (r->ack_due && r->role == RAFT_FOLLOWER && r->leader != RAFT_NOBODY && may_acknowledge(r))
+	if (r->ack_due && r->leader != RAFT_NOBODY && may_acknowledge(r))
 		send_acknowledgement(r);
 }
 

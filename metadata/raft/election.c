@@ -162,10 +162,10 @@ void raft_election_persisted(struct raft *r)
 		(void)raft_send(r, RAFT_MSG_VOTE_RESP, r->vote_due);
 		r->vote_due = RAFT_NOBODY;
 	}
-	struct raft_peer *self = raft_peer(r, r->c.id);
-	/* A change may have taken the vote from this member in the meantime. */
-	if (!r->requests_due || !self)
+	if (!r->requests_due)
 		return;
+	struct raft_peer *self = raft_peer(r, r->c.id);
+	CHECK(self); /* only a leader's message could have removed it, and that ends the candidacy */
 	r->requests_due = false;
 	self->vote = RAFT_VOTE_YES;
 	request_votes(r, RAFT_MSG_VOTE, r->term);

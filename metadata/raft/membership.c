@@ -126,18 +126,19 @@ static void change_members(struct raft_members *m, const struct raft_change *c)
 		m->m[at].learner = !last_voter;
 	else if (c->kind == RAFT_REMOVE && known && !last_voter)
 		remove_member(m, at);
-	else if (c->kind != RAFT_REMOVE && !known)
+	else if (c->kind != RAFT_REMOVE)
 		insert_member(m, at, (struct raft_member){c->member, c->kind == RAFT_ADD_LEARNER});
 }
 
-static bool members_are_equal(const struct raft_members *a, const struct raft_members *b)
+/* Whether one change made @b of @a. */
+static bool is_changed(const struct raft_members *a, const struct raft_members *b)
 {
 	if (a->count != b->count)
-		return false;
+		return true;
 	for (uint32_t i = 0; i < a->count; i++)
-		if (a->m[i].id != b->m[i].id || a->m[i].learner != b->m[i].learner)
-			return false;
-	return true;
+		if (a->m[i].learner != b->m[i].learner)
+			return true;
+	return false;
 }
 
 /* ---- the members of this group ---- */
@@ -287,12 +288,13 @@ static int change_makes_sense(const struct raft *r, const struct raft_change *c)
 	raft_members(r, &now);
 	then = now;
 	change_members(&then, c);
-	if (members_are_equal(&now, &then)) {
+	if (!is_changed(&now, &then)) {
 		bool full = c->kind == RAFT_ADD_LEARNER && !p;
-		bool last_voter = c->kind == RAFT_REMOVE || (c->kind == RAFT_ADD_LEARNER && p && !p->learner);
+		bool last_voter =
+			c->kind == RAFT_REMOVE || (c->kind == RAFT_ADD_LEARNER && !full && !p->learner);
 		return full ? -EBUSY : last_voter ? -EINVAL : -EEXIST;
 	}
-	if (c->kind == RAFT_ADD_VOTER && p && p->progress.match < r->log.commit)
+	if (c->kind == RAFT_ADD_VOTER && p->progress.match < r->log.commit)
 		return -EBUSY;
 	return 0;
 }

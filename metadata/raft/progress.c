@@ -49,15 +49,9 @@ bool raft_progress_is_full(const struct raft_progress *p, uint32_t count, uint64
 
 bool raft_progress_is_paused(const struct raft_progress *p, uint32_t count, uint64_t bytes)
 {
-	switch (p->flow) {
-	case RAFT_PROBE:
+	if (p->flow == RAFT_PROBE)
 		return p->paused;
-	case RAFT_REPLICATE:
-		return raft_progress_is_full(p, count, bytes);
-	case RAFT_SNAPSHOT:
-		break;
-	}
-	return true;
+	return p->flow == RAFT_SNAPSHOT || raft_progress_is_full(p, count, bytes);
 }
 
 void raft_progress_sent(struct raft_progress *p, uint64_t count, uint64_t bytes)

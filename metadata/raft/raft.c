@@ -214,7 +214,7 @@ static int take_response(struct raft *r, const struct raft_message *m)
 
 static int step_this_term(struct raft *r, const struct raft_message *m)
 {
-	switch ((enum raft_message_kind)m->kind) {
+	switch (m->kind) {
 	case RAFT_MSG_VOTE:
 	case RAFT_MSG_PRE_VOTE:
 		raft_on_vote_request(r, m);
@@ -236,11 +236,10 @@ static int step_this_term(struct raft *r, const struct raft_message *m)
 		return 0;
 	case RAFT_MSG_READ_INDEX:
 		return raft_on_read_request(r, m);
-	case RAFT_MSG_READ_INDEX_RESP:
+	default: /* READ_INDEX_RESP; raft_validate() knows no other */
 		raft_read_done(r, m->context, m->index, 0);
 		return 0;
 	}
-	return -EINVAL;
 }
 
 static int on_message(struct raft *r, const struct raft_message *m)

@@ -122,7 +122,7 @@ static bool commit_by_quorum(struct raft *r)
 	if (raft_log_term(&r->log, index) != r->term && !MUTANT(COMMIT_OLD_TERM))
 		return false;
 	raft_commit_to(r, index);
-	if (first && raft_term_is_committed(r))
+	if (first)
 		raft_reads_term_committed(r);
 	return true;
 }

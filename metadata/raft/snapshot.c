@@ -10,8 +10,7 @@ int raft_on_snapshot_taken(struct raft *r, uint64_t index)
 	if (index <= r->snap.index || index > r->log.handed)
 		return -EINVAL;
 	int rc = raft_members_at(r, index, &s.members);
-	if (rc != 0)
-		return rc;
+	CHECK(rc == 0);
 	r->snap = s;
 	return 0;
 }

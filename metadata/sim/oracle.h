@@ -30,6 +30,7 @@ struct command {
 struct fact {
 	uint64_t term, hash;
 	uint64_t state_hash; /* after it; 0: nobody applied it yet */
+	uint64_t in_term;    /* of the leader that committed it */
 	bool is_change;
 };
 
