@@ -92,7 +92,6 @@ TESTED_ELSEWHERE = {
     "cache-node": "e2e: it puts the modules together",
     "cache-node/job": "e2e: jobs walk a real cache",
     "cache-node/sync": "e2e: sync writes a real catalog",
-    "metadata/sim": "it is a test; its mutants show that it finds what it should",
     "mk": "the tests themselves run it",
 }
 

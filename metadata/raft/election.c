@@ -19,8 +19,11 @@ static void set_term(struct raft *r, uint64_t term, uint64_t vote)
 	if (term == r->term && vote == r->vote)
 		return;
 	if (term > r->term) {
+		/* What waits to be said was of the old term. */
 		r->matched = 0;
 		r->ack_due = false;
+		r->vote_due = RAFT_NOBODY;
+		r->requests_due = false;
 	}
 	r->term = term;
 	r->vote = vote;
@@ -177,7 +180,8 @@ void raft_on_vote_request(struct raft *r, const struct raft_message *m)
 	bool pre = m->kind == RAFT_MSG_PRE_VOTE;
 	bool free = r->vote == m->from || (r->vote == RAFT_NOBODY && r->leader == RAFT_NOBODY) ||
 		    (pre && m->term > r->term);
-	bool yes = free && r->lost_to == 0 && raft_log_is_covered(&r->log, m->index, m->log_term);
+	bool yes = free && (r->lost_to == 0 || MUTANT(VOTE_WITH_HOLE)) &&
+		   raft_log_is_covered(&r->log, m->index, m->log_term);
 
 	if (yes && !pre) {
 		raft_restart_election_timer(r);

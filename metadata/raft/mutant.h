@@ -21,7 +21,9 @@
 	X(COMPACT_VOLATILE, "compacts what was applied in memory")                       \
 	X(READ_AFTER_STEP_DOWN, "answers waiting reads when leadership ends")            \
 	X(READ_UNCONFIRMED, "answers reads without asking a majority")                   \
-	X(CUT_DURABLE, "takes corruption in the log on disk for a torn tail")
+	X(CUT_DURABLE, "takes corruption in the log on disk for a torn tail")            \
+	X(SEAL_MOVES_END, "takes a seal for a part of the log, not for a word on it")    \
+	X(VOTE_WITH_HOLE, "votes while entries it acknowledged are lost")
 
 enum mutant {
 #define X(name, words) MUTANT_##name,

@@ -85,6 +85,11 @@ bool fate_may_wound(struct sim *s, const struct node *n)
 
 /* ---- faults ---- */
 
+bool fate_strikes(struct sim *s, const struct node *n)
+{
+	return !s->calm && !n->wounded && sim_chance(s, s->p.power) && sim_chance(s, 30);
+}
+
 static void crash_some(struct sim *s)
 {
 	struct node *n = random_node(s);

@@ -164,7 +164,10 @@ static void write_batch(struct sim *s, struct node *n, const struct raft_ready *
 		return;
 	}
 	n->written = d->batch;
-	start_sync(s, n);
+	if (fate_strikes(s, n))
+		node_crash(s, n, true);
+	else
+		start_sync(s, n);
 }
 
 void node_on_synced(struct sim *s, struct node *n)
@@ -172,8 +175,16 @@ void node_on_synced(struct sim *s, struct node *n)
 	struct raft_batch batch = n->covered;
 
 	s->steps++;
+	if (fate_strikes(s, n)) { /* the sync fails: the process ends, and nobody knows what the disk holds */
+		node_crash(s, n, true);
+		return;
+	}
 	disk_sync_end(&n->disk);
 	n->syncing = false;
+	if (fate_strikes(s, n)) { /* it did not, but nobody was told */
+		node_crash(s, n, true);
+		return;
+	}
 	if (wal_sync_end(n->wal) != 0) {
 		node_crash(s, n, false);
 		return;

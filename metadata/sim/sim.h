@@ -237,6 +237,9 @@ void net_deliver(struct sim *s, struct parcel *p);
 void fate_begin(struct sim *s);
 void fate_tick(struct sim *s);
 
+/* Whether the power goes, or the disk fails, at this very moment between two steps of @n's I/O. */
+bool fate_strikes(struct sim *s, const struct node *n);
+
 /* @n came to power, and may not enjoy it long: the ambush comes some milliseconds later. */
 void fate_on_election(struct sim *s, const struct node *n);
 void fate_ambush(struct sim *s, struct node *n);

@@ -205,7 +205,7 @@ static bool hole_ends_log(struct walk *k)
 
 static bool is_seal(const struct wal_record *r)
 {
-	return r->kind == WAL_MARK && r->flags == WAL_SEAL;
+	return r->kind == WAL_MARK && r->flags == WAL_SEAL && !MUTANT(SEAL_MOVES_END);
 }
 
 /* A seal says what is durable, but the log ends before it: what should have been written over it may be missing. */
