@@ -536,7 +536,7 @@ static void log_cuts(void **state)
 /* What is possible only by an odd order of events, or by a limit. */
 static void full_log_cannot_lead(void **state)
 {
-	struct raft_start s = {{2, 0, 1}, .snapshot = {1, 1, {1, {{1, false}}}}};
+	struct raft_start s = {{2, 0, 100}, .snapshot = {1, 1, {1, {{1, false}}}}};
 	struct rig *g = calloc(1, sizeof *g);
 	g->config = rig_config(1);
 	rig_start(g, 1, &s);
