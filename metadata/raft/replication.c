@@ -168,7 +168,8 @@ static void on_rejection(struct raft *r, struct raft_peer *p, const struct raft_
 	if (m->log_term > 0)
 		hint = raft_log_last_of_term(&r->log, hint, m->log_term, &term);
 	if (m->context == RAFT_LOST)
-		raft_progress_lost(&p->progress, hint);
+		raft_progress_lost(&p->progress,
+				   MIN(hint, m->index - MIN(m->index, 1))); /* not the rejected one again */
 	else if (!raft_progress_rejected(&p->progress, m->index, hint))
 		return;
 	raft_replicate(r, p, true);
