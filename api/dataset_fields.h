@@ -51,11 +51,15 @@
 	X(FILE, "spec.sources[].file", MAP, NULL, 0, 0, NULL, ACTED, "A folder of the node.")                \
 	X(FILE_PATH, "spec.sources[].file.path", TEXT, NULL, 0, 0, NULL, ACTED,                              \
 	  "Absolute path of the folder.")                                                                    \
-	X(HTTP, "spec.sources[].http", MAP, NULL, 0, 0, "s3, file", REFUSED, "A web server.")                \
-	X(GCS, "spec.sources[].gcs", MAP, NULL, 0, 0, "s3, file", REFUSED, "Google Cloud Storage.")          \
-	X(AZURE, "spec.sources[].azure", MAP, NULL, 0, 0, "s3, file", REFUSED, "Azure Blob Storage.")        \
-	X(HDFS, "spec.sources[].hdfs", MAP, NULL, 0, 0, "s3, file", REFUSED, "HDFS.")                        \
-	X(HF, "spec.sources[].hf", MAP, NULL, 0, 0, "s3, file", REFUSED, "Hugging Face Hub.")                \
+	X(HTTP, "spec.sources[].http", MAP, NULL, 0, 0, NULL, ACTED, "Files of a web server.")               \
+	X(HTTP_URL, "spec.sources[].http.url", TEXT, NULL, 0, 0, NULL, ACTED,                                \
+	  "URL of a folder, a list or a file.")                                                              \
+	X(HTTP_INDEX, "spec.sources[].http.index", ENUM, "Auto", 0, 3, "Auto|Nginx|List|Single", ACTED,      \
+	  "What the URL leads to; Auto: index pages where it ends in a slash, else a single file.")          \
+	X(GCS, "spec.sources[].gcs", MAP, NULL, 0, 0, "s3, http, file", REFUSED, "Google Cloud Storage.")    \
+	X(AZURE, "spec.sources[].azure", MAP, NULL, 0, 0, "s3, http, file", REFUSED, "Azure Blob Storage.")  \
+	X(HDFS, "spec.sources[].hdfs", MAP, NULL, 0, 0, "s3, http, file", REFUSED, "HDFS.")                  \
+	X(HF, "spec.sources[].hf", MAP, NULL, 0, 0, "s3, http, file", REFUSED, "Hugging Face Hub.")          \
 	X(SECRET_REF, "spec.sources[].secretRef", MAP, NULL, 0, 0, NULL, ACTED,                              \
 	  "Secret that holds the credentials.")                                                              \
 	X(SECRET_NAME, "spec.sources[].secretRef.name", TEXT, NULL, 0, 0, NULL, ACTED,                       \

@@ -45,6 +45,7 @@ struct dataset_source {
 	} s3;
 	struct {
 		char *url;
+		enum source_index index;
 	} http;
 	struct {
 		char *path; /* absolute, on the node */
@@ -100,8 +101,8 @@ DEFINE_CLEANUP(struct dataset *, dataset_free)
 /* "namespace/name", as the catalog names it. */
 void dataset_full_name(const struct dataset *d, char out[DATASET_FULL_MAX]);
 
-/* "s3://bucket/prefix", "file:/path": for labels and messages, no secret in it. Returns the length that the whole text
- * has, as snprintf does. */
+/* "s3://bucket/prefix", "https://host/path" (without a query), "file:/path": for labels and messages, no secret in it.
+ * Returns the length that the whole text has, as snprintf does. */
 size_t dataset_source_text(const struct dataset_source *s, char *out, size_t len);
 
 /* Whose bytes a source's are (design 6): endpoint, bucket and principal. Objects are shared only between equal domains.

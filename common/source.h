@@ -49,6 +49,14 @@ enum source_addressing {
 };
 
 /* Strings are borrowed until source_new() or source_set_credential() returns. NULL or "" means not given. */
+enum source_index {
+	SOURCE_INDEX_AUTO = 0, /* NGINX where the URL ends in "/", else SINGLE */
+	SOURCE_INDEX_NGINX =
+		1, /* pages that list folders: nginx's autoindex, HTML or JSON, and those like it */
+	SOURCE_INDEX_LIST = 2,   /* the URL is a list file (docs/formats/list.md) */
+	SOURCE_INDEX_SINGLE = 3, /* the URL is the one file */
+};
+
 struct source_credential {
 	const char *access_key, *secret_key, *session_token; /* S3; all NULL: anonymous */
 	const char *username, *password, *token;             /* HTTP basic, bearer */
@@ -64,7 +72,8 @@ struct source_config {
 		enum source_addressing addressing; /* AUTO: path style where an endpoint is given */
 	} s3;
 	struct {
-		const char *url;
+		const char *url; /* http:// or https:// */
+		enum source_index index;
 	} http;
 	struct {
 		int root_fd; /* a directory; duplicated. Opens resolve beneath it, never through it */
@@ -113,6 +122,8 @@ struct source_entry {
 		type; /* DIR: a file source's folder, or a store's marker key "a/b/" (key without the slash) */
 	const char *key; /* below the source's prefix or root, any bytes but NUL; not ended by NUL */
 	size_t key_len;
+	const char *path; /* where it is shown, if that is not the key; else NULL */
+	size_t path_len;
 	const char *target; /* SYMLINK: where it points; else NULL */
 	size_t target_len;
 	uint64_t size;
@@ -124,6 +135,8 @@ struct source_entry {
 struct source_list_request {
 	const char *prefix; /* below the source's own; "" for all. Must end in "/" unless empty */
 	int64_t deadline_ns; /* CLOCK_MONOTONIC a page may take at most from its first try, as a duration; 0: 30 s */
+	/* Whether a file is wanted at all: a store that must ask for each one's size asks for no other. NULL: all are. */
+	bool (*wanted)(void *ctx, const char *path, size_t len);
 	/* A page of entries, in the store's order. A non-zero return ends the listing with that code. */
 	int (*entries)(void *ctx, const struct source_entry *entries, size_t count);
 	void (*done)(void *ctx, int status,

@@ -156,7 +156,7 @@ def test_name_running_already(instance, source, folder):
 YAML_MISTAKES = [
     ("spec:\n", "spec:\n  sourcez: []\n", 'dataset.yaml:5:3: unknown field "spec.sourcez"; did you mean "sources"?'),
     ("bucket:", "buckt:", 'dataset.yaml:7:12: unknown field "spec.sources[0].s3.buckt"; did you mean "bucket"?'),
-    ("s3:", "gcs:", "dataset.yaml:7:7: gcs: not in this version (has: s3, file)"),
+    ("s3:", "gcs:", "dataset.yaml:7:7: gcs: not in this version (has: s3, http, file)"),
     ("kind: Dataset", "kind: Datset", "dataset.yaml:2:1: kind Datset: not in this version (has: Dataset, Secret)"),
     ("bucket: bucket", "bucket: [1]", "dataset.yaml:7:12: spec.sources[0].s3.bucket is a list; expected a value"),
 ]

@@ -1,5 +1,6 @@
 /*
- * The timer thread: deadlines of waits, fetches that wait for a buffer, buffers that nobody uses any more. It sleeps without
+ * The timer thread: deadlines of waits, fetches that wait for a buffer, segments that stay for a reader, buffers that nobody
+ * uses any more. It sleeps without
  * end when there are none of these.
  */
 #include <errno.h>
@@ -66,6 +67,7 @@ static void *run(void *arg)
 			(void)cache_put(late);
 			timer_at(c, now); /* there may be more */
 		}
+		timer_at(c, segments_expire(c, now));
 		if (fetch_wake_starving(c))
 			timer_at(c, now + STARVING_NS);
 		if (now >= trim_at)

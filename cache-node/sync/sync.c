@@ -26,20 +26,20 @@ struct listing {
 
 #define PATH_ROOM (2 * MANIFEST_PATH_MAX + 2)
 
-/* mount_path + "/" + key, without slashes at its ends. The length, or 0 when it does not fit. */
-static size_t join_path(struct listing *l, const struct source_entry *e)
+/* mount_path + "/" + path, without slashes at its ends. The length, or 0 when it does not fit. */
+static size_t join_path(struct listing *l, const char *path, size_t len)
 {
 	const char *mount = l->source->mount_path + 1; /* "" for "/" */
 	size_t at = strlen(mount);
 
-	if (at + 1 + e->key_len >= PATH_ROOM)
+	if (at + 1 + len >= PATH_ROOM)
 		return 0;
 	memcpy(l->path, mount, at);
 	if (at)
 		l->path[at++] = '/';
-	memcpy(l->path + at, e->key, e->key_len);
-	l->path[at + e->key_len] = 0;
-	return at + e->key_len;
+	memcpy(l->path + at, path, len);
+	l->path[at + len] = 0;
+	return at + len;
 }
 
 static int add_entry(struct listing *l, const struct source_entry *e, struct err *err)
@@ -48,10 +48,14 @@ static int add_entry(struct listing *l, const struct source_entry *e, struct err
 						   [SOURCE_TYPE_DIR] = MANIFEST_DIR,
 						   [SOURCE_TYPE_SYMLINK] = MANIFEST_SYMLINK};
 
-	if (!e->key_len || !dataset_source_takes(l->source, e->key, e->key_len))
+	const char *path = e->path ? e->path : e->key;
+	size_t path_len = e->path ? e->path_len : e->key_len;
+
+	if (!path_len || !dataset_source_takes(l->source, path, path_len))
 		return 0;
-	size_t len = join_path(l, e);
-	bool own_key = l->source->mount_path[1] != 0;
+	size_t len = join_path(l, path, path_len);
+	bool own_key = l->source->mount_path[1] != 0 || path_len != e->key_len ||
+		       memcmp(path, e->key, path_len) != 0;
 	struct manifest_entry m = {
 		.type = types[e->type],
 		.mode = (uint16_t)(e->mode & 07777),
@@ -67,6 +71,11 @@ static int add_entry(struct listing *l, const struct source_entry *e, struct err
 		.target_len = e->target_len,
 	};
 	return manifest_builder_add(l->builder, &m, err);
+}
+
+static bool is_wanted(void *ctx, const char *path, size_t len)
+{
+	return dataset_source_takes(((const struct listing *)ctx)->source, path, len);
 }
 
 static int on_entries(void *ctx, const struct source_entry *entries, size_t count)
@@ -124,6 +133,7 @@ static int list_source(const struct sync_request *q, uint16_t index, struct mani
 		.request = q, .source = &q->dataset->sources[index], .index = index, .builder = b};
 	struct source_list_request request = {.prefix = "",
 					      .deadline_ns = PAGE_TIMEOUT_NS,
+					      .wanted = is_wanted,
 					      .entries = on_entries,
 					      .done = on_done,
 					      .ctx = &l};

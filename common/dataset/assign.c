@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "common/dataset/glob.h"
 #include "common/manifest/key.h"
+#include "common/source/http_url.h"
 
 enum { TEXT_MAX = 4095 };
 
@@ -87,6 +88,11 @@ static bool folder_valid(const char *text)
 	return text[0] == '/' && strlen(text) <= TEXT_MAX;
 }
 
+static bool url_valid(const char *text)
+{
+	return http_url_wrong(text) == NULL;
+}
+
 static bool prefix_valid(const char *text)
 {
 	return text[0] != '/' && strlen(text) <= 1024;
@@ -104,6 +110,7 @@ static const struct text_rule {
 	{F_PREFIX, prefix_valid, "a prefix of keys: no slash at its start, at most 1024 bytes"},
 	{F_REGION, dataset_label_valid, "a region like eu-west-1"},
 	{F_ENDPOINT, endpoint_valid, "a URL like https://host:port, without a path"},
+	{F_HTTP_URL, url_valid, "a URL like https://host/folder/, without a user name or a fragment"},
 	{F_FILE_PATH, folder_valid, "an absolute path"},
 	{F_SECRET_NAME, dataset_subdomain_valid, "the name of a Secret: a-z, 0-9, '-' and '.'"},
 };
@@ -135,6 +142,8 @@ static char **text_slot(struct dataset *d, struct dataset_source *s, enum field_
 		return &s->s3.region;
 	case F_ENDPOINT:
 		return &s->s3.endpoint;
+	case F_HTTP_URL:
+		return &s->http.url;
 	case F_FILE_PATH:
 		return &s->file.path;
 	case F_SECRET_NAME:
@@ -169,6 +178,9 @@ static void put_number(struct dataset *d, struct dataset_source *s, enum field_i
 		break;
 	case F_CONNECTIONS:
 		s->s3.connections = (uint32_t)v;
+		break;
+	case F_HTTP_INDEX:
+		s->http.index = (enum source_index)v;
 		break;
 	case F_ANONYMOUS:
 		s->anonymous = v != 0;
@@ -317,11 +329,14 @@ int dataset_assign_item(struct dataset *d, size_t source, enum field_id id, cons
 int dataset_assign_kind(struct dataset *d, size_t source, enum field_id id, struct err *err)
 {
 	struct dataset_source *s = source_at(d, source, id);
-	enum source_kind kind = id == F_S3 ? SOURCE_S3 : SOURCE_FILE;
+	enum source_kind kind = id == F_S3 ? SOURCE_S3 : id == F_HTTP ? SOURCE_HTTP : SOURCE_FILE;
+	static const char *const names[] = {
+		[SOURCE_S3] = "s3", [SOURCE_HTTP] = "http", [SOURCE_FILE] = "file"};
 
-	CHECK(id == F_S3 || id == F_FILE);
+	CHECK(id == F_S3 || id == F_HTTP || id == F_FILE);
 	if (s->kind && s->kind != kind)
-		return err_set(err, -EINVAL, "a source has exactly one store; this one has s3 and file");
+		return err_set(err, -EINVAL, "a source has exactly one store; this one has %s and %s",
+			       names[MIN(s->kind, kind)], names[MAX(s->kind, kind)]);
 	s->kind = kind;
 	return 0;
 }
@@ -371,7 +386,25 @@ int dataset_add_source(struct dataset *d, struct err *err)
 
 /* ---- what no single field tells ---- */
 
-static int check_source(const struct dataset *d, size_t i, struct err *err)
+static int check_http(const struct dataset_source *s, size_t i, struct err *err)
+{
+	const char *url = s->http.url;
+
+	if (!url)
+		return err_set(err, -EINVAL, "spec.sources[%zu].http.url is missing", i);
+	bool folder = url[strlen(url) - 1] == '/';
+	if (s->http.index == SOURCE_INDEX_NGINX && !folder)
+		return err_set(
+			err, -EINVAL,
+			"spec.sources[%zu].http.url must end in a slash, as index: Nginx reads folders", i);
+	if (s->http.index == SOURCE_INDEX_SINGLE && folder)
+		return err_set(
+			err, -EINVAL,
+			"spec.sources[%zu].http.url must be that of a file, as index: Single reads one", i);
+	return 0;
+}
+
+static int check_store(const struct dataset *d, size_t i, struct err *err)
 {
 	const struct dataset_source *s = &d->sources[i];
 
@@ -384,16 +417,24 @@ static int check_source(const struct dataset *d, size_t i, struct err *err)
 				err, -EINVAL,
 				"spec.sources[%zu] needs secretRef, or anonymous: true for a public bucket",
 				i);
-		break;
-	case SOURCE_FILE:
-		if (!s->file.path)
-			return err_set(err, -EINVAL, "spec.sources[%zu].file.path is missing", i);
-		break;
+		return 0;
 	case SOURCE_HTTP:
+		return check_http(s, i, err);
+	case SOURCE_FILE:
+		return s->file.path ? 0 : err_set(err, -EINVAL, "spec.sources[%zu].file.path is missing", i);
 	default:
 		return err_set(err, -EINVAL,
-			       "spec.sources[%zu] has no store; it needs exactly one of: s3, file", i);
+			       "spec.sources[%zu] has no store; it needs exactly one of: s3, http, file", i);
 	}
+}
+
+static int check_source(const struct dataset *d, size_t i, struct err *err)
+{
+	const struct dataset_source *s = &d->sources[i];
+	int r = check_store(d, i, err);
+
+	if (r != 0)
+		return r;
 	if (s->secret && s->anonymous)
 		return err_set(
 			err, -EINVAL,

@@ -28,7 +28,7 @@ MUST_CHECK int dataset_assign_number(struct dataset *d, size_t source, enum fiel
 MUST_CHECK int dataset_assign_item(struct dataset *d, size_t source, enum field_id id, const char *text,
 				   struct err *err);
 
-/* Sets the kind of a source: F_S3 or F_FILE; another one than before is -EINVAL. */
+/* Sets the kind of a source: F_S3, F_HTTP or F_FILE; another one than before is -EINVAL. */
 MUST_CHECK int dataset_assign_kind(struct dataset *d, size_t source, enum field_id id, struct err *err);
 
 /* Notes that a field was given that nothing acts on. 0 or -ENOMEM. */

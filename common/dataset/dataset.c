@@ -45,8 +45,19 @@ void dataset_full_name(const struct dataset *d, char out[DATASET_FULL_MAX])
 
 size_t dataset_source_text(const struct dataset_source *s, char *out, size_t len)
 {
-	int n = s->kind == SOURCE_S3 ? snprintf(out, len, "s3://%s/%s", s->s3.bucket, s->s3.prefix)
-				     : snprintf(out, len, "file:%s", s->file.path);
+	int n = 0;
+
+	switch (s->kind) {
+	case SOURCE_S3:
+		n = snprintf(out, len, "s3://%s/%s", s->s3.bucket, s->s3.prefix);
+		break;
+	case SOURCE_HTTP: /* a query may hold a token */
+		n = snprintf(out, len, "%.*s", (int)strcspn(s->http.url, "?"), s->http.url);
+		break;
+	case SOURCE_FILE:
+		n = snprintf(out, len, "file:%s", s->file.path);
+		break;
+	}
 	CHECK(n >= 0);
 	return (size_t)n;
 }
@@ -58,6 +69,9 @@ char *dataset_trust_domain(const struct dataset *d, size_t source)
 
 	if (s->kind == SOURCE_FILE)
 		return mem_printf("file|%s", s->file.path);
+	if (s->kind == SOURCE_HTTP)
+		return s->secret ? mem_printf("http|%s|secret|%s|%s", s->http.url, d->namespace_, s->secret)
+				 : mem_printf("http|%s|anonymous", s->http.url);
 	const char *endpoint = s->s3.endpoint ? s->s3.endpoint : "",
 		   *region = s->s3.endpoint ? "" : s->s3.region;
 	if (!s->secret)
@@ -102,6 +116,10 @@ uint64_t dataset_config_hash(const struct dataset *d)
 			hash_text(&h, s->s3.bucket);
 			hash_text(&h, s->s3.prefix);
 			hash_text(&h, s->s3.endpoint ? s->s3.endpoint : s->s3.region);
+		} else if (s->kind == SOURCE_HTTP) {
+			uint8_t index = (uint8_t)s->http.index;
+			hash_text(&h, s->http.url);
+			hash_more(&h, &index, sizeof index);
 		} else {
 			hash_text(&h, s->file.path);
 		}

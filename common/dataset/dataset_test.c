@@ -166,15 +166,24 @@ static const struct mistake {
 	{NAMED "spec:\n  zzz: 1\n",
 	 "d.yaml:5:3: unknown field \"spec.zzz\"; has: sources, version, sync, cache, preload, access, volume"},
 	{NAMED "specs: {}\n", "d.yaml:4:1: unknown field \"specs\"; did you mean \"spec\"?"},
-	{NAMED "spec:\n  sources: [{http: {url: \"https://x/\"}}]\n",
-	 "d.yaml:5:14: http: not in this version (has: s3, file)"},
-	{NAMED "spec:\n  sources: [{gcs: {}}]\n", "d.yaml:5:14: gcs: not in this version (has: s3, file)"},
+	{NAMED "spec:\n  sources: [{http: {}}]\n", "d.yaml:5:13: spec.sources[0].http.url is missing"},
+	{NAMED "spec:\n  sources: [{http: {url: \"https://u:p@x/\"}}]\n",
+	 "d.yaml:5:26: spec.sources[0].http.url: \"https://u:p@x/\" is not a URL like https://host/folder/, "
+	 "without a user name or a fragment"},
+	{NAMED "spec:\n  sources: [{http: {url: \"https://x/a\", index: Nginx}}]\n",
+	 "d.yaml:5:13: spec.sources[0].http.url must end in a slash, as index: Nginx reads folders"},
+	{NAMED "spec:\n  sources: [{http: {url: \"https://x/a/\", index: Single}}]\n",
+	 "d.yaml:5:13: spec.sources[0].http.url must be that of a file, as index: Single reads one"},
+	{NAMED "spec:\n  sources: [{http: {url: \"https://x/\"}, file: {path: /a}}]\n",
+	 "d.yaml:5:47: spec.sources[0].file: a source has exactly one store; this one has http and file"},
+	{NAMED "spec:\n  sources: [{gcs: {}}]\n",
+	 "d.yaml:5:14: gcs: not in this version (has: s3, http, file)"},
 	{NAMED "spec:\n  sources: [{serviceAccountName: x}]\n",
 	 "d.yaml:5:14: serviceAccountName: not in this version (has: secretRef, anonymous)"},
 	{NAMED "spec:\n  sources: [{" S3 ", file: {path: /a}}]\n",
 	 "d.yaml:5:57: spec.sources[0].file: a source has exactly one store; this one has s3 and file"},
 	{NAMED "spec:\n  sources: [{mountPath: /}]\n",
-	 "d.yaml:5:13: spec.sources[0] has no store; it needs exactly one of: s3, file"},
+	 "d.yaml:5:13: spec.sources[0] has no store; it needs exactly one of: s3, http, file"},
 	{NAMED "spec:\n  sources: [{s3: {bucket: data}}]\n",
 	 "d.yaml:5:13: spec.sources[0] needs secretRef, or anonymous: true for a public bucket"},
 	{NAMED "spec:\n  sources: [{" S3 ", secretRef: {name: x}}]\n",
@@ -513,19 +522,42 @@ static void a_message_is_trusted_no_more_than_a_file(void **state)
 	(void)dataset_file_free(f);
 }
 
-static void a_source_of_a_kind_not_built_is_refused_in_a_message_too(void **state)
+static void a_source_without_a_store_is_refused_in_a_message_too(void **state)
 {
 	Larder__V1__Dataset m = LARDER__V1__DATASET__INIT;
 	Larder__V1__Source s = LARDER__V1__SOURCE__INIT, *sources[] = {&s};
-	Larder__V1__HttpSource http = LARDER__V1__HTTP_SOURCE__INIT;
-	s.store_case = LARDER__V1__SOURCE__STORE_HTTP;
-	s.http = &http;
 	m.name = (char *)"a";
 	m.n_sources = 1;
 	m.sources = sources;
-	refused(&m, "spec.sources[0].http: not in this version (has: s3, file)");
-	s.store_case = LARDER__V1__SOURCE__STORE__NOT_SET;
-	refused(&m, "spec.sources[0] has no store; it needs exactly one of: s3, file");
+	refused(&m, "spec.sources[0] has no store; it needs exactly one of: s3, http, file");
+}
+
+static void an_http_source_survives_the_way_through_a_message(void **state)
+{
+	struct dataset_file *f = parsed(
+		NAMED
+		"spec:\n  sources: [{http: {url: \"https://h:1/l?t=x\", index: List}, secretRef: {name: s}}]\n");
+	Larder__V1__Dataset *m = NULL;
+	struct dataset *d = NULL;
+	char text[64];
+
+	assert_int_equal(dataset_to_message(f->datasets[0], &m), 0);
+	assert_int_equal(dataset_from_message(m, &d, NULL), 0);
+	assert_int_equal(d->sources[0].kind, SOURCE_HTTP);
+	assert_string_equal(d->sources[0].http.url, "https://h:1/l?t=x");
+	assert_int_equal(d->sources[0].http.index, SOURCE_INDEX_LIST);
+	assert_int_equal(dataset_config_hash(d), dataset_config_hash(f->datasets[0]));
+	d->sources[0].http.index = SOURCE_INDEX_SINGLE;
+	assert_int_not_equal(dataset_config_hash(d), dataset_config_hash(f->datasets[0]));
+	(void)dataset_source_text(&d->sources[0], text, sizeof text);
+	assert_string_equal(text, "https://h:1/l");
+	CLEANUP(free_str) char *domain = dataset_trust_domain(d, 0);
+	assert_string_equal(domain, "http|https://h:1/l?t=x|secret|default|s");
+	m->sources[0]->http->index = (Larder__V1__HttpSource__Index)9;
+	refused(m, "spec.sources[0].http.index: must be from 0 to 3");
+	larder__v1__dataset__free_unpacked(m, NULL);
+	(void)dataset_free(d);
+	(void)dataset_file_free(f);
 }
 
 static void a_secret_survives_the_way_through_a_message(void **state)
@@ -626,7 +658,8 @@ int main(void)
 		cmocka_unit_test(exclude_wins_over_include),
 		cmocka_unit_test(a_dataset_survives_the_way_through_a_message),
 		cmocka_unit_test(a_message_is_trusted_no_more_than_a_file),
-		cmocka_unit_test(a_source_of_a_kind_not_built_is_refused_in_a_message_too),
+		cmocka_unit_test(a_source_without_a_store_is_refused_in_a_message_too),
+		cmocka_unit_test(an_http_source_survives_the_way_through_a_message),
 		cmocka_unit_test(a_secret_survives_the_way_through_a_message),
 		cmocka_unit_test(identity_is_that_of_store_and_principal),
 		cmocka_unit_test(running_out_of_memory_anywhere_is_answered_with_enomem),

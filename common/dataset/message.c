@@ -47,6 +47,18 @@ static int put_s3(Larder__V1__Source *m, const struct dataset_source *s)
 	return r == 0 ? put_text(&s3->endpoint, s->s3.endpoint) : r;
 }
 
+static int put_http(Larder__V1__Source *m, const struct dataset_source *s)
+{
+	Larder__V1__HttpSource *http = mem_calloc(1, sizeof *http);
+	if (!http)
+		return -ENOMEM;
+	larder__v1__http_source__init(http);
+	m->store_case = LARDER__V1__SOURCE__STORE_HTTP;
+	m->http = http;
+	http->index = (Larder__V1__HttpSource__Index)s->http.index;
+	return put_text(&http->url, s->http.url);
+}
+
 static int put_file(Larder__V1__Source *m, const struct dataset_source *s)
 {
 	Larder__V1__FileSource *file = mem_calloc(1, sizeof *file);
@@ -62,7 +74,9 @@ static int put_source(Larder__V1__Source *m, const struct dataset_source *s)
 {
 	m->anonymous = s->anonymous;
 	m->timeout_ns = s->timeout_ns;
-	int r = s->kind == SOURCE_S3 ? put_s3(m, s) : put_file(m, s);
+	int r = s->kind == SOURCE_S3     ? put_s3(m, s)
+		: s->kind == SOURCE_HTTP ? put_http(m, s)
+					 : put_file(m, s);
 	if (r == 0)
 		r = put_text(&m->mount_path, s->mount_path);
 	if (r == 0)
@@ -298,9 +312,9 @@ static void take_store(struct taking *t, const Larder__V1__Source *m)
 		take_text(t, F_FILE_PATH, m->file->path);
 		break;
 	case LARDER__V1__SOURCE__STORE_HTTP:
-		t->status = err_set(t->err, -ERR_UNSUPPORTED,
-				    "spec.sources[%zu].http: not in this version (has: %s)", t->source,
-				    field_get(F_HTTP)->words);
+		named(t, F_HTTP, dataset_assign_kind(t->d, t->source, F_HTTP, t->err));
+		take_text(t, F_HTTP_URL, m->http->url);
+		take_number(t, F_HTTP_INDEX, (uint64_t)m->http->index);
 		break;
 	default: /* dataset_check() says what is missing */
 		break;

@@ -134,7 +134,7 @@ static int read_submap(struct parse *p, const struct node *n, enum field_id id, 
 
 	if (r == 0 && id == F_PRELOAD)
 		p->d->preload.enabled = true;
-	if (r == 0 && (id == F_S3 || id == F_FILE) &&
+	if (r == 0 && (id == F_S3 || id == F_HTTP || id == F_FILE) &&
 	    (r = dataset_assign_kind(p->d, p->source, id, &why)) != 0)
 		return fail_value(p, n, path, r, &why);
 	return r == 0 ? read_map(p, n, field_get(id)->path) : r;

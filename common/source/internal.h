@@ -57,6 +57,8 @@ struct source_loop {
 /* Each allocates and fills a source of its kind behind a zeroed base. 0, -EINVAL with words, -ENOMEM. */
 int source_s3_new(struct source_loop *loop, const struct source_config *config, struct source **ret,
 		  struct err *err);
+int source_http_new(struct source_loop *loop, const struct source_config *config, struct source **ret,
+		    struct err *err);
 int source_file_new(struct source_loop *loop, const struct source_config *config, struct source **ret,
 		    struct err *err);
 

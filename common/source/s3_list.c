@@ -9,7 +9,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "common/source/s3_response.h"
+#include "common/source/response.h"
 
 enum { DEPTH_MAX = 8, TEXT_MAX = 3 * SOURCE_KEY_MAX, TOKEN_MAX = 8192 };
 
@@ -216,7 +216,7 @@ static void end_field(struct s3_list *l)
 		end_size(l, item);
 		break;
 	case ETAG:
-		item->validator = s3_etag_validator(l->text, l->text_len);
+		item->validator = etag_validator(l->text, l->text_len);
 		break;
 	case MODIFIED:
 		item->mtime_ns = parse_time(l->text, l->text_len);
@@ -319,9 +319,8 @@ static int parse(struct s3_list *l, const void *bytes, size_t len, bool last, st
 {
 	if (l->rc == 0 && XML_Parse(l->xml, bytes, (int)len, last) != XML_STATUS_OK)
 		fail(l, XML_GetErrorCode(l->xml) == XML_ERROR_NO_MEMORY ? -ENOMEM : -ERR_CORRUPT,
-		     "the listing is no well-formed XML: %s at line %lu",
-		     XML_ErrorString(XML_GetErrorCode(l->xml)),
-		     (unsigned long)XML_GetCurrentLineNumber(l->xml));
+		     "the listing is no well-formed XML: %s within its first %zu bytes",
+		     XML_ErrorString(XML_GetErrorCode(l->xml)), l->bytes);
 	return l->rc < 0 ? err_set(err, l->rc, "%s", l->err.text) : 0;
 }
 

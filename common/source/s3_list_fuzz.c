@@ -4,7 +4,7 @@
 
 #include "common/base/attr.h"
 #include "common/source/s3_list.h"
-#include "common/source/s3_response.h"
+#include "common/source/s3_error.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -655,17 +655,6 @@ static void signed_requests_are_accepted_and_wrong_secrets_are_not(void **state)
 	stop_origin(pid);
 }
 
-static void http_sources_are_not_supported_yet(void **state)
-{
-	const struct source_config c = {.kind = SOURCE_HTTP, .label = "web", .http = {.url = "http://x/"}};
-	struct source *s = NULL;
-	struct err err = {0};
-
-	assert_int_equal(source_new(fx.loop, &c, &s, &err), -ERR_UNSUPPORTED);
-	assert_null(s);
-	assert_non_null(strstr(err.text, "web"));
-}
-
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, test_setup)
@@ -699,7 +688,6 @@ int main(void)
 		TEST(a_listing_of_a_missing_bucket_says_so),
 		TEST(a_callback_can_end_a_listing),
 		TEST(signed_requests_are_accepted_and_wrong_secrets_are_not),
-		TEST(http_sources_are_not_supported_yet),
 	};
 	return cmocka_run_group_tests_name("s3", tests, suite_setup, suite_teardown);
 }

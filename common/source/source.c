@@ -75,8 +75,11 @@ int source_new(struct source_loop *loop, const struct source_config *config, str
 		rc = source_file_new(loop, &c, &s, err);
 		break;
 	case SOURCE_HTTP:
+		rc = source_http_new(loop, &c, &s, err);
+		break;
 	default:
-		return err_set(err, -ERR_UNSUPPORTED, "%s: http sources are not in this version", c.label);
+		return err_set(err, -ERR_UNSUPPORTED, "%s: a kind of source that is not in this version",
+			       c.label);
 	}
 	if (rc < 0)
 		return rc == -ENOMEM ? err_set(err, rc, "%s: out of memory", c.label) : rc;

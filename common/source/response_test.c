@@ -7,16 +7,16 @@
 #include <cmocka.h>
 
 #include "common/base/clock.h"
-#include "common/source/s3_response.h"
+#include "common/source/response.h"
 
-static void header(struct s3_response *r, const char *name, const char *value)
+static void header(struct response *r, const char *name, const char *value)
 {
-	s3_response_header(r, 1000000000 * NS_PER_S, name, strlen(name), value, strlen(value));
+	response_header(r, 1000000000 * NS_PER_S, name, strlen(name), value, strlen(value));
 }
 
 static void headers_are_read_whatever_their_case(void **state)
 {
-	struct s3_response r = {0};
+	struct response r = {0};
 
 	header(&r, "CONTENT-length", "10");
 	header(&r, "Content-Range", "bytes 5-14/100");
@@ -59,7 +59,7 @@ static void a_malformed_length_or_range_is_noticed(void **state)
 	};
 
 	for (size_t i = 0; i < LENGTH(rows); i++) {
-		struct s3_response r = {0};
+		struct response r = {0};
 		header(&r, rows[i].name, rows[i].value);
 		if (r.bad != rows[i].bad)
 			fail_msg("row %zu: %s: %s", i, rows[i].name, rows[i].value);
@@ -83,7 +83,7 @@ static void retry_after_is_seconds_or_a_date(void **state)
 	};
 
 	for (size_t i = 0; i < LENGTH(rows); i++) {
-		struct s3_response r = {0};
+		struct response r = {0};
 		header(&r, "Retry-After", rows[i].value);
 		assert_int_equal(r.retry_after_s, rows[i].s);
 	}
@@ -92,32 +92,33 @@ static void retry_after_is_seconds_or_a_date(void **state)
 static void etags_become_validators(void **state)
 {
 	char many[101];
-	struct validator v = s3_etag_validator("\"a-3\"", 5);
+	struct validator v = etag_validator("\"a-3\"", 5);
 
 	assert_int_equal(v.kind, VALIDATOR_STRONG);
 	assert_memory_equal(v.bytes, "a-3", v.len);
-	v = s3_etag_validator("bare", 4);
+	v = etag_validator("bare", 4);
 	assert_int_equal(v.len, 4);
-	v = s3_etag_validator("W/\"x\"", 5);
+	v = etag_validator("W/\"x\"", 5);
 	assert_int_equal(v.kind, VALIDATOR_WEAK);
 	assert_int_equal(v.len, 1);
-	assert_int_equal(s3_etag_validator("", 0).kind, VALIDATOR_NONE);
-	assert_int_equal(s3_etag_validator("\"\"", 2).kind, VALIDATOR_NONE);
-	assert_int_equal(s3_etag_validator("W/", 2).kind, VALIDATOR_NONE);
-	assert_int_equal(s3_etag_validator("\"", 1).len, 1);
+	assert_int_equal(etag_validator("", 0).kind, VALIDATOR_NONE);
+	assert_int_equal(etag_validator("\"\"", 2).kind, VALIDATOR_NONE);
+	assert_int_equal(etag_validator("W/", 2).kind, VALIDATOR_NONE);
+	assert_int_equal(etag_validator("\"", 1).len, 1);
 	memset(many, 'e', sizeof many);
-	v = s3_etag_validator(many, 62);
+	v = etag_validator(many, 62);
 	assert_int_equal(v.len, 62);
-	v = s3_etag_validator(many, 100);
+	v = etag_validator(many, 100);
 	assert_int_equal(v.len, 47);
 	assert_memory_equal(v.bytes, "sha256:", 7);
 	many[99] = 'f';
-	struct validator other = s3_etag_validator(many, 100);
+	struct validator other = etag_validator(many, 100);
 	assert_false(validator_equal(&v, &other));
 }
 
 static void only_the_asked_range_of_the_asked_version_passes(void **state)
 {
+	uint64_t skip = 0;
 	static const struct {
 		int status;
 		const char *length, *range, *etag;
@@ -142,11 +143,12 @@ static void only_the_asked_range_of_the_asked_version_passes(void **state)
 		{200, "10", "bytes 6-15/100", "\"e\"", -ERR_CORRUPT},
 		{200, "99", NULL, "\"e\"", -ESTALE},
 	};
-	const struct validator e = s3_etag_validator("\"e\"", 3);
-	const struct s3_expected want = {.offset = 5, .length = 10, .object_size = 100, .validator = &e};
+	const struct validator e = etag_validator("\"e\"", 3);
+	const struct response_expected want = {
+		.offset = 5, .length = 10, .object_size = 100, .validator = &e};
 
 	for (size_t i = 0; i < LENGTH(rows); i++) {
-		struct s3_response r = {.status = rows[i].status};
+		struct response r = {.status = rows[i].status};
 		struct err err = {0};
 		if (rows[i].length)
 			header(&r, "content-length", rows[i].length);
@@ -154,7 +156,7 @@ static void only_the_asked_range_of_the_asked_version_passes(void **state)
 			header(&r, "content-range", rows[i].range);
 		if (rows[i].etag)
 			header(&r, "etag", rows[i].etag);
-		int rc = s3_check_read(&r, &want, &err);
+		int rc = response_check_read(&r, &want, &skip, &err);
 		if (rc != rows[i].code || (rc < 0 && !err.text[0]))
 			fail_msg("row %zu: %d %s", i, rc, err.text);
 	}
@@ -162,74 +164,67 @@ static void only_the_asked_range_of_the_asked_version_passes(void **state)
 
 static void a_whole_object_may_come_without_a_range(void **state)
 {
+	uint64_t skip = 0;
 	const struct validator none = {0};
-	const struct s3_expected want = {.length = 100, .object_size = 100, .validator = &none};
-	struct s3_response r = {.status = 200};
+	const struct response_expected want = {.length = 100, .object_size = 100, .validator = &none};
+	struct response r = {.status = 200};
 
-	assert_int_equal(s3_check_read(&r, &want, NULL), 0);
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), 0);
 	header(&r, "content-length", "100");
-	assert_int_equal(s3_check_read(&r, &want, NULL), 0);
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), 0);
 	header(&r, "content-length", "101");
-	assert_int_equal(s3_check_read(&r, &want, NULL), -ESTALE);
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), -ESTALE);
 }
 
-static void statuses_and_codes_map_to_the_contract(void **state)
+static void a_range_is_cut_out_of_a_whole_object_where_that_is_allowed(void **state)
 {
-	static const struct {
-		enum s3_request_kind kind;
-		int status;
-		const char *code;
-		int want;
-		bool retry;
-	} rows[] = {
-		{S3_READ, 401, "", -EACCES, false},
-		{S3_READ, 403, "AccessDenied", -EACCES, false},
-		{S3_READ, 404, "NoSuchKey", -ESTALE, false},
-		{S3_STAT, 404, "", -ENOENT, false},
-		{S3_LIST, 404, "NoSuchBucket", -ENOENT, false},
-		{S3_READ, 412, "", -ESTALE, false},
-		{S3_READ, 416, "InvalidRange", -ESTALE, false},
-		{S3_READ, 429, "", -ERR_UNREACHABLE, true},
-		{S3_READ, 500, "InternalError", -ERR_UNREACHABLE, true},
-		{S3_READ, 503, "SlowDown", -ERR_UNREACHABLE, true},
-		{S3_READ, 502, "", -ERR_UNREACHABLE, true},
-		{S3_READ, 504, "", -ERR_UNREACHABLE, true},
-		{S3_READ, 520, "", -ERR_UNREACHABLE, true},
-		{S3_READ, 400, "ExpiredToken", -EACCES, false},
-		{S3_READ, 400, "RequestTimeout", -ERR_UNREACHABLE, true},
-		{S3_READ, 400, "", -ERR_CORRUPT, false},
-		{S3_LIST, 301, "PermanentRedirect", -ERR_UNREACHABLE, false},
-		{S3_LIST, 501, "NotImplemented", -ERR_UNSUPPORTED, false},
-		{S3_STAT, 0, "", -ERR_CORRUPT, false},
-	};
+	const struct validator v = etag_validator("\"a\"", 3);
+	const struct response_expected want = {
+		.offset = 30, .length = 20, .object_size = 100, .validator = &v, .whole_ok = true};
+	struct response r = {.status = 200};
+	uint64_t skip = 0;
 
-	for (size_t i = 0; i < LENGTH(rows); i++) {
-		bool retry = !rows[i].retry;
-		int code = s3_error_code(rows[i].kind, rows[i].status, rows[i].code, &retry);
-		if (code != rows[i].want || retry != rows[i].retry)
-			fail_msg("row %zu: %d", i, code);
-	}
+	header(&r, "etag", "\"a\"");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), 0);
+	assert_int_equal(skip, 30);
+	header(&r, "content-length", "100");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), 0);
+	header(&r, "content-length", "20");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), -ESTALE);
 }
 
-static void error_bodies_give_one_sentence(void **state)
+static void a_date_and_a_size_make_a_weak_validator(void **state)
 {
-	const char *body =
-		"<?xml version=\"1.0\"?><Error><Code>PermanentRedirect</Code><Message>Use \n another"
-		"</Message><Nested><Code>no</Code></Nested><RequestId>R1</RequestId></Error>";
-	struct s3_response r = {.status = 301, .region = "eu-west-1"};
-	struct s3_error e;
-	struct err err = {0};
+	const struct validator v = response_dated_validator(1000000000 * NS_PER_S, 100);
+	const struct response_expected want = {.length = 100, .object_size = 100, .validator = &v};
+	struct response r = {.status = 200};
+	uint64_t skip;
 
-	s3_error_parse(body, strlen(body), &e);
-	assert_int_equal(s3_error_words(&err, -ERR_UNREACHABLE, "data (s3://b/)", "k", &r, &e),
-			 -ERR_UNREACHABLE);
-	assert_string_equal(
-		err.text, "data (s3://b/): HTTP 301 PermanentRedirect for k: Use ? another; the bucket is in "
-			  "region eu-west-1; check region and endpoint (request id R1)");
-	s3_error_parse(body, 60, &e); /* cut */
-	assert_string_equal(e.code, "PermanentRedirect");
-	s3_error_parse("no xml", 6, &e);
-	assert_string_equal(e.code, "");
+	assert_int_equal(v.kind, VALIDATOR_WEAK);
+	assert_memory_equal(v.bytes, "mtime 1000000000 size 100", v.len);
+	assert_true(response_is_dated(&v));
+	const struct validator etag = etag_validator("W/\"mtime\"", 9);
+	assert_false(response_is_dated(&etag));
+	assert_int_equal(response_dated_validator(0, 100).kind, VALIDATOR_NONE);
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), -ESTALE); /* it says nothing now */
+	header(&r, "Last-Modified", "Sun, 09 Sep 2001 01:46:40 GMT");
+	header(&r, "ETag", "\"whatever\"");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), 0);
+	header(&r, "Last-Modified", "Sun, 09 Sep 2001 01:46:41 GMT");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), -ESTALE);
+}
+
+static void a_location_that_is_too_long_is_none(void **state)
+{
+	char url[4000];
+	struct response r = {.status = 302};
+
+	memset(url, 'x', sizeof url - 1);
+	url[sizeof url - 1] = '\0';
+	header(&r, "location", "/there");
+	assert_string_equal(r.location, "/there");
+	header(&r, "location", url);
+	assert_string_equal(r.location, "");
 }
 
 int main(void)
@@ -241,8 +236,9 @@ int main(void)
 		cmocka_unit_test(etags_become_validators),
 		cmocka_unit_test(only_the_asked_range_of_the_asked_version_passes),
 		cmocka_unit_test(a_whole_object_may_come_without_a_range),
-		cmocka_unit_test(statuses_and_codes_map_to_the_contract),
-		cmocka_unit_test(error_bodies_give_one_sentence),
+		cmocka_unit_test(a_range_is_cut_out_of_a_whole_object_where_that_is_allowed),
+		cmocka_unit_test(a_date_and_a_size_make_a_weak_validator),
+		cmocka_unit_test(a_location_that_is_too_long_is_none),
 	};
-	return cmocka_run_group_tests_name("s3_response", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("response", tests, NULL, NULL);
 }

@@ -1,0 +1,30 @@
+/*
+ * s3_error - a refusal of an S3 store: its XML, parsed, and what it means: a code, whether to try again, one sentence. Pure.
+ */
+#ifndef COMMON_SOURCE_S3_ERROR_H
+#define COMMON_SOURCE_S3_ERROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/base/err.h"
+#include "common/source/response.h"
+
+/* An error body, parsed. */
+struct s3_error {
+	char code[64], message[200], request_id[80], region[64];
+};
+
+/* Takes what it finds; anything that is no S3 error answers empty strings. */
+void s3_error_parse(const void *body, size_t len, struct s3_error *ret);
+
+enum s3_request_kind { S3_LIST, S3_STAT, S3_READ };
+
+/* The error code of a response that is no success; *ret_retry: trying again may help. */
+int s3_error_code(enum s3_request_kind kind, int status, const char *code, bool *ret_retry);
+
+/* One sentence for people. @subject: a key, or what else was asked for. Returns @code. */
+int s3_error_words(struct err *err, int code, const char *label, const char *subject,
+		   const struct response *r, const struct s3_error *e);
+
+#endif

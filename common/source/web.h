@@ -1,0 +1,66 @@
+/*
+ * web - operations of sources over HTTP: a read or stat is one fetch, a listing what its kind makes of it.
+ *
+ * Life of an operation: made (its task is posted) -> on the loop's thread: its fetches run -> ended: done callback, memory
+ * gone. A kind of source embeds struct web_source and gives a struct web_kind.
+ */
+#ifndef COMMON_SOURCE_WEB_H
+#define COMMON_SOURCE_WEB_H
+
+#include "common/source/checksum.h"
+#include "common/source/web_fetch.h"
+
+enum web_op_kind { WEB_LIST, WEB_STAT, WEB_READ };
+
+struct web_op {
+	struct source_op base;
+	enum web_op_kind kind;
+	bool started;
+	struct http_task task;
+	union {
+		struct source_list_request list;
+		struct source_stat_request stat;
+		struct source_read_request read;
+	} want;
+	char *key;          /* READ, STAT: the key; LIST: the prefix below the source's */
+	uint64_t delivered; /* READ: bytes given to the sink */
+	uint64_t skip;      /* READ: bytes of this body that come before those wanted */
+	struct checksum
+		sum; /* READ of a whole object: what its bytes must have; none unless the kind sets it */
+	struct web_fetch fetch;
+	void *data; /* the kind's, for this operation; NULL at first */
+};
+
+struct web_kind {
+	/* The request of a STAT or READ, but for a READ's Range and If-Match. */
+	int (*request)(struct web_op *op, struct web_fetch *f);
+	/* As in struct web_fetch_ops, for a STAT or READ. */
+	int (*refused)(struct web_op *op, struct web_fetch *f, enum web_verdict *ret);
+	/* The entry of a STAT's answer. 0 or a code with words in f->err. */
+	int (*entry)(struct web_op *op, struct source_entry *ret);
+	/* Starts a listing; it ends with web_op_end(). */
+	void (*list)(struct web_op *op);
+	/* Somebody posted the task of a listing that runs. NULL: nobody does. */
+	void (*list_poke)(struct web_op *op);
+	/* The operation ends: stops what a listing runs, frees op->data; also when it was never started. */
+	void (*stop)(struct web_op *op);
+	/* Frees what the kind's source has besides struct web_source. */
+	void (*done)(struct web_source *s);
+	bool whole_ok; /* a whole body may answer a ranged read */
+};
+
+/* Fills the common part of a zeroed source: pool, credential. @origin is taken over. 0, -EINVAL with words, -ENOMEM; on
+ * failure web_source_done() empties it. */
+MUST_CHECK int web_source_init(struct web_source *s, struct source_loop *loop,
+			       const struct source_config *config, const struct web_kind *kind, char *origin,
+			       struct err *err);
+void web_source_done(struct web_source *s);
+
+/* The operation that a fetch of a STAT or READ belongs to. */
+struct web_op *web_op_of(struct web_fetch *f);
+struct web_source *web_source_of(const struct web_op *op);
+
+/* Ends the operation: counts, calls back, frees. @err: words of a failure. @op is gone afterwards. */
+void web_op_end(struct web_op *op, int status, const struct source_entry *entry, const struct err *err);
+
+#endif
