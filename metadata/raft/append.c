@@ -11,11 +11,14 @@ static bool may_acknowledge(const struct raft *r)
 	return raft_hard_is_durable(r) && r->batch_done >= r->restore_batch && !r->restore_due;
 }
 
-/* Lost entries are made good once this member holds an entry of a later leader, or all it ever acknowledged from the
- * leader of now: that log has every entry this member may have helped to commit. */
+/* Lost entries are made good once the log, as far as this term's leader confirmed it, is as complete as the lost one was, in
+ * the sense of elections [O 3.6.1]. Whatever this member helped to commit is in that leader's log, at or before there: terms
+ * do not fall in it. */
 static void end_of_repair(struct raft *r, uint64_t index)
 {
-	if (r->lost_to && (index >= r->lost_to || raft_log_term(&r->log, index) > r->lost_term))
+	uint64_t term = raft_log_term(&r->log, index);
+
+	if (term > r->lost_term || (term == r->lost_term && index >= r->lost_to))
 		r->lost_to = 0;
 }
 

@@ -220,8 +220,8 @@ struct raft_config {
 struct raft_start {
 	struct raft_hard hard;
 	struct raft_snapshot snapshot; /* index 0: none, and no members */
-	/* Not 0: the disk lost entries at or below this index that it had acknowledged, in terms up to lost_term. The member
-	 * then neither votes nor campaigns until a leader has given it an entry of a later term or all up to here. */
+	/* Not 0: the disk lost entries that it had acknowledged; its log had ended in this index and term. The member then
+	 * neither votes nor campaigns until a leader has made its log as complete as that. */
 	uint64_t lost_to, lost_term;
 };
 

@@ -21,7 +21,7 @@ struct wal_group {
 	bool marked;                /* a MARK was seen since the last hole, or there was none */
 	bool broken;                /* the log does not go on where a hole was */
 	bool follows;               /* the entries kept follow on the snapshot's */
-	uint64_t seen;              /* the highest index any record spoke of */
+	uint64_t end, end_term;     /* where its log really ended, holes or not */
 	struct raft_entry *entries; /* from snapshot + 1 */
 	uint64_t count, room;
 };

@@ -112,7 +112,8 @@ static void replay_mark(struct wal_group *g, const struct wal_record *r)
 	g->hard = m.hard;
 	g->lost_to = m.lost_to;
 	g->lost_term = m.lost_term;
-	g->seen = MAX(g->seen, MAX(r->index, r->durable_index));
+	g->end = r->index;
+	g->end_term = r->term;
 	g->marked = true;
 	if (r->index == g->last && r->term == g->last_term)
 		g->broken = false;
@@ -171,7 +172,8 @@ static int replay_record(struct wal *w, struct wal_segment *s, const struct wal_
 		replay_mark(g, r);
 		return 0;
 	}
-	g->seen = MAX(g->seen, r->index);
+	g->end = r->index;
+	g->end_term = r->term;
 	s->last[r->group] = MAX(s->last[r->group], r->index);
 	if (r->kind == WAL_ENTRY)
 		return replay_entry(w, g, r);
@@ -289,9 +291,10 @@ static int judge_group(const struct walk *k, uint32_t number, struct err *err)
 			       "the log is damaged at byte %" PRIu64 " of segment %" PRIu64
 			       " and says nothing of group %" PRIu32 " behind that",
 			       k->hole.offset, k->hole.segment, number);
-	if (g->broken) {
-		g->lost_to = MAX(MAX(g->seen, g->last), g->lost_to);
-		g->lost_term = MAX(g->hard.term, g->lost_term);
+	bool more = g->end_term > g->lost_term || (g->end_term == g->lost_term && g->end > g->lost_to);
+	if (g->broken && more) {
+		g->lost_to = g->end;
+		g->lost_term = g->end_term;
 	}
 	if (g->last <= g->snapshot || !g->follows) {
 		g->count = 0;

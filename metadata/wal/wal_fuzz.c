@@ -139,8 +139,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 			struct wal_state is = wal_state(w, 0);
 			if (is.last != was.last || is.last_term != was.last_term ||
-			    is.lost_to < was.lost_to || is.hard.term != was.hard.term ||
-			    is.hard.vote != was.hard.vote)
+			    is.lost_to != was.lost_to || is.lost_term != was.lost_term ||
+			    is.hard.term != was.hard.term || is.hard.vote != was.hard.vote)
 				abort();
 		}
 	}
