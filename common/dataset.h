@@ -41,7 +41,11 @@ struct dataset_source {
 		char *region; /* "us-east-1" unless given */
 		char *endpoint; /* NULL: Amazon's of that region; else http(s)://host[:port] without a slash at its end */
 		enum source_addressing addressing;
-		uint32_t connections; /* 0: the source's default */
+		uint32_t connections;                    /* 0: the source's default */
+		uint64_t requests_per_second, bandwidth; /* 0: no limit */
+		char *profile;                           /* NULL: none */
+		char *ca_secret;                         /* name of a Secret with ca.crt; NULL: none */
+		char *proxy;                             /* NULL: as the environment says */
 	} s3;
 	struct {
 		char *url;

@@ -347,12 +347,15 @@ static void collect_ahead(struct cache_object *o, struct list *launch)
 {
 	struct plan_span span;
 	bool more = false;
-	uint64_t room;
-	do {
-		while (room = room_ahead(o), plan_next(o->plan, room, &span, &more))
+	for (;;) {
+		uint64_t room = room_ahead(o);
+		if (plan_next(o->plan, room, &span, &more)) {
 			if (!collect_one(o, &span, launch))
 				return; /* no load is left */
-	} while (more && !get_hungry(o, room));
+		} else if (!more || get_hungry(o, room)) {
+			return;
+		}
+	}
 }
 
 void fetch_collect(struct cache_object *o, struct list *launch)

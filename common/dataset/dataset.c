@@ -15,8 +15,9 @@ static void list_done(struct dataset_list *l)
 
 static void source_done(struct dataset_source *s)
 {
-	char *const owned[] = {s->mount_path,  s->s3.bucket, s->s3.prefix, s->s3.region,
-			       s->s3.endpoint, s->http.url,  s->file.path, s->secret};
+	char *const owned[] = {s->mount_path,  s->s3.bucket,  s->s3.prefix,    s->s3.region,
+			       s->s3.endpoint, s->s3.profile, s->s3.ca_secret, s->s3.proxy,
+			       s->http.url,    s->file.path,  s->secret};
 	for (size_t i = 0; i < LENGTH(owned); i++)
 		(void)mem_free(owned[i]);
 	list_done(&s->include);
@@ -74,6 +75,9 @@ char *dataset_trust_domain(const struct dataset *d, size_t source)
 				 : mem_printf("http|%s|anonymous", s->http.url);
 	const char *endpoint = s->s3.endpoint ? s->s3.endpoint : "",
 		   *region = s->s3.endpoint ? "" : s->s3.region;
+	if (!s->secret && !s->anonymous)
+		return mem_printf("s3|%s|%s|%s|node|%s", endpoint, region, s->s3.bucket,
+				  s->s3.profile ? s->s3.profile : "");
 	if (!s->secret)
 		return mem_printf("s3|%s|%s|%s|anonymous", endpoint, region, s->s3.bucket);
 	return mem_printf("s3|%s|%s|%s|secret|%s|%s", endpoint, region, s->s3.bucket, d->namespace_,
