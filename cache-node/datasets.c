@@ -116,31 +116,15 @@ static int configure_source(struct node_dataset *d, const struct dataset *spec, 
 {
 	const struct dataset_source *s = &spec->sources[i];
 
-	*c = (struct source_config){.kind = s->kind};
-	if (s->kind == SOURCE_FILE) {
-		int r = mounter_root_open(d->all->config.mounter, s->file.path, root_fd, err);
-		c->file.root_fd = *root_fd;
-		return r;
-	}
-	c->http.url = s->http.url;
-	c->http.index = s->http.index;
-	c->s3.bucket = s->s3.bucket;
-	c->s3.prefix = s->s3.prefix;
-	c->s3.region = s->s3.region;
-	c->s3.endpoint = s->s3.endpoint;
-	c->s3.addressing = s->s3.addressing;
-	c->connections_max = s->s3.connections;
-	c->requests_per_second = s->s3.requests_per_second;
-	c->bandwidth = s->s3.bandwidth;
-	c->s3.find_keys = s->kind == SOURCE_S3 && !s->secret && !s->anonymous;
-	c->s3.profile = s->s3.profile;
-	c->s3.proxy = s->s3.proxy;
-	secret_credential(s->anonymous ? NULL : secret, &c->credential);
 	struct told_secret *ca =
 		s->s3.ca_secret ? find_secret(d->all, spec->namespace_, s->s3.ca_secret) : NULL;
-	if (ca)
-		c->credential.ca_pem = ca->secret->value[SECRET_CA_CRT];
-	return 0;
+
+	dataset_source_config(s, secret, ca ? ca->secret : NULL, c);
+	if (s->kind != SOURCE_FILE)
+		return 0;
+	int r = mounter_root_open(d->all->config.mounter, s->file.path, root_fd, err);
+	c->file.root_fd = *root_fd;
+	return r;
 }
 
 static int make_source(struct node_dataset *d, struct source_set *set, size_t i, const struct secret *secret,
@@ -915,6 +899,12 @@ static void add_warnings(const struct node_dataset *d, Larder__V1__DatasetStatus
 		struct source_stats st;
 		if (!d->set->read[i])
 			continue;
+		if (d->set->list[i]) {
+			source_stats_get(d->set->list[i], &st);
+			if (st.left_out)
+				warn(s, mem_printf("%llu special files or links of source %zu were left out",
+						   (unsigned long long)st.left_out, i));
+		}
 		source_stats_get(d->set->read[i], &st);
 		s->denied += st.denied;
 		if (st.denied)
