@@ -110,7 +110,7 @@ class Context:
         self.read(self.work / "s3" / programs.BUCKET / key)
 
     def hot(self):
-        """(mount's file, native copy), both complete and in the page cache by one sequential read from the disk each."""
+        """An instance that holds the hot file complete."""
         if not self._hot:
             larder = programs.Larder(self, self.store())
             self._hot = larder
@@ -120,12 +120,12 @@ class Context:
         return self._hot
 
     def hot_files(self):
+        """(mount's file, the tier's file under it): one set of pages, in the page cache by one sequential read from the disk.
+        Two files would differ in what they are compared by: the physical memory that each one's pages got."""
         larder = self.hot()
-        native, mounted = self.copy(HOT), larder.mount / HOT
-        for path in (larder.tier_file(HOT_BYTES), native):
-            forget(path)
-        self.read(mounted)
-        self.read(native)
+        native, mounted = larder.tier_file(HOT_BYTES), larder.mount / HOT
+        forget(native)
+        self.check_sum(mounted, HOT)
         return mounted, native
 
     def drop_hot(self):

@@ -1,5 +1,7 @@
 """The machine under the benchmark: what it is, and what its processes cost."""
 
+import array
+import ctypes
 import glob
 import mmap
 import os
@@ -90,22 +92,40 @@ class BackedMemory:
     """Free memory that the hypervisor backs and cannot take back while this is held.
 
     Where a hypervisor takes free pages back (free page reporting), the first touch of a page costs more than anything that is
-    measured here. So memory is touched in huge pages, as large folios of the page cache need them, and all are freed but one in
-    STEP: what is left free between them is less than what is reported."""
+    measured here, and whose pass comes first decides who pays. So memory is touched, and freed but for one page in each
+    stretch of the size that is reported (pageblock_order: 2 MiB): what is free between those pages is less than that, and it
+    is what the kernel hands out first, since it takes the smallest free block that will do."""
 
-    HUGE, STEP = 2 << 20, 8 << 20
+    HUGE, PAGE = 2 << 20, 4096
+    PRESENT, FRAME = 1 << 63, (1 << 55) - 1  # of an entry in /proc/self/pagemap
 
     def __init__(self, free_bytes):
         available = re.search(r"^MemAvailable:\s+(\d+) kB", read("/proc/meminfo"), re.M)
-        size = free_bytes * self.STEP // (self.STEP - self.HUGE)
-        self.size = min(size, int(available.group(1)) * 1024 // 2) // self.STEP * self.STEP
+        self.size = min(free_bytes, int(available.group(1)) * 1024 // 2) // self.HUGE * self.HUGE
+
+    def _frames(self):
+        """The entry of each page of the mapping in the page table."""
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        entries = array.array("Q")
+        with open("/proc/self/pagemap", "rb", buffering=0) as f:
+            f.seek(address // self.PAGE * entries.itemsize)
+            while len(entries) * self.PAGE < self.size:
+                entries.frombytes(f.read(min(1 << 20, (self.size // self.PAGE - len(entries)) * entries.itemsize)))
+        return entries
 
     def __enter__(self):
+        whole = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        whole.madvise(mmap.MADV_HUGEPAGE)  # backed by the hypervisor in huge pages too
+        whole.madvise(MADV_POPULATE_WRITE)
+        whole.close()
         self.memory = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.memory.madvise(mmap.MADV_HUGEPAGE)
+        self.memory.madvise(mmap.MADV_NOHUGEPAGE)
         self.memory.madvise(MADV_POPULATE_WRITE)
-        for at in range(0, self.size, self.STEP):
-            self.memory.madvise(mmap.MADV_DONTNEED, at + self.HUGE, self.STEP - self.HUGE)
+        pages = self.HUGE // self.PAGE
+        kept = [i for i, e in enumerate(self._frames()) if e & self.PRESENT and (e & self.FRAME) % pages == 0]
+        for first, last in zip([-1] + kept, kept + [self.size // self.PAGE]):
+            if last - first > 1:
+                self.memory.madvise(mmap.MADV_DONTNEED, (first + 1) * self.PAGE, (last - first - 1) * self.PAGE)
         return self
 
     def __exit__(self, *_):

@@ -11,13 +11,14 @@ METHOD = """\
 - Limit, ours, limit again, round by round; the figure is the median of the rounds' ratios, the spread their least and greatest. A
   round in which the limit moves more than 15 % between its passes is repeated, at most three times; a row most of whose rounds
   stayed that way is *unsteady*. Nothing is pinned, nothing is chosen: the last run of `make bench` is what stands here.
-- **Hot**: the file is complete in the tier; its tier file and the native copy on the same file system were written back, dropped
-  from the page cache, and read once sequentially (so both are cached in large folios), the one through the mount. Timed passes
-  last {section} s. The random orders visit every page once before any comes again; maps are made anew each time round.
+- **Hot**: the file is complete in the tier; its tier file was written back, dropped from the page cache and read once
+  sequentially, through the mount (so it is cached in large folios). Native is the same tier file opened where it lies, so both
+  sides read the same pages: two copies would be compared by the physical memory that each happened to get. Timed passes last
+  {section} s. The random orders visit every page once before any comes again; maps are made anew each time round.
 - **Cold**: `larder up` with a new state folder and mount for every pass, so cache and page cache of the mount are empty; the
   server's own file stays in the page cache. Time runs from the first read to the last byte. For the two sequential rows as much
-  memory as a pass fills is touched first and most of it freed, so that a hypervisor that takes free memory back keeps
-  its hands off: there the first touch of a page costs more than all else, and by chance more so for one side.
+  memory as a pass fills is touched first and freed but for one page in each 2 MiB, so that a hypervisor that takes free
+  memory back keeps its hands off: there the first touch of a page costs more than all else, for whoever comes first.
 - **Peers, hot**: complete caches, their files dropped and read once sequentially, the mounted file opened afresh without pages of
   its own, each page read once, buffered; ours opened the same way. Two passes of ours stand around one of the peer.
 - Every byte is checked by CRC32C outside the timed passes (inside, where 32 readers read at once, and where processes are stopped).

@@ -154,7 +154,8 @@ struct cache_stats {
 	size_t tier_count;
 	uint64_t reads, read_bytes, hit_bytes, miss_bytes; /* of cache_read */
 	uint64_t fetches, fetched_bytes, sealed, corrupt_blocks,
-		passed_by_bytes;            /* passed by: served, not kept */
+		passed_by_bytes,            /* passed by: served, not kept */
+		reread_bytes;               /* read back from a tier to answer cache_read */
 	uint64_t buffers_used, buffers_max; /* bytes */
 	struct cache_histogram read_latency, fill_latency;
 };

@@ -39,7 +39,7 @@ struct datasets_config {
 /* Knows what the node memory holds. 0, -errno with words. */
 MUST_CHECK int datasets_new(const struct datasets_config *config, struct datasets **ret, struct err *err);
 
-/* Stops the syncs, ends the sources. No reference may be left. */
+/* Stops the syncs, waits until every reference came back, ends the sources. */
 struct datasets *datasets_free(struct datasets *all);
 DEFINE_CLEANUP(struct datasets *, datasets_free)
 
@@ -48,7 +48,7 @@ MUST_CHECK int datasets_put(struct datasets *all, const Larder__V1__Dataset *mes
 MUST_CHECK int datasets_put_credential(struct datasets *all, const Larder__V1__Credential *message,
 				       struct err *err);
 
-/* Forgets a dataset, its head and what the cache holds of it. -EBUSY while it is mounted, -ENOENT. */
+/* Forgets a dataset, its head and what the cache holds of it. -EBUSY while a mount of it is there or being made, -ENOENT. */
 MUST_CHECK int datasets_delete(struct datasets *all, const char *namespace_, const char *name,
 			       struct err *err);
 
@@ -83,9 +83,11 @@ MUST_CHECK int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bo
 MUST_CHECK int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret,
 				 struct err *err);
 
-/* The cache object of a file entry (size at least 1). The caller puts it. */
-MUST_CHECK int node_dataset_object(struct node_dataset *d, const struct manifest_found *entry,
-				   struct cache_object **ret, struct err *err);
+/* The cache object of a file entry (size at least 1) of a version that was listed by the spec of @config (catalog_head). The
+ * caller puts it. -ESTALE when no such spec is known, -EIO when its source cannot be made now, -ENOMEM; with words. */
+MUST_CHECK int node_dataset_object(struct node_dataset *d, uint64_t config,
+				   const struct manifest_found *entry, struct cache_object **ret,
+				   struct err *err);
 
 /* Asks for a sync and waits for its end; progress in *ret_objects while it runs (may be NULL). */
 MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects),
@@ -94,7 +96,9 @@ MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *
 /* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
 MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);
 
-/* Mounts hold a dataset: counts them for datasets_delete(). */
-void node_dataset_mounted(struct node_dataset *d, int change);
+/* The reference that a mount holds, from before it is made until nobody uses it: datasets_delete() refuses meanwhile. 0, or
+ * -ENOENT when the dataset was deleted. node_dataset_unmount() gives it back (NULL is fine; returns NULL). */
+MUST_CHECK int node_dataset_mount(struct node_dataset *d);
+struct node_dataset *node_dataset_unmount(struct node_dataset *d);
 
 #endif

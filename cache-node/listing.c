@@ -59,7 +59,7 @@ static void set_cached(struct view *v, Larder__V1__Entry *out)
 		out->cache_state = (char *)(uintptr_t)states[CACHE_COMPLETE];
 		return;
 	}
-	if (node_dataset_object(v->dataset, v->found, &o, NULL))
+	if (node_dataset_object(v->dataset, v->head.config, v->found, &o, NULL))
 		return;
 	out->cache_state = (char *)(uintptr_t)states[cache_object_state(o)];
 	out->cached_bytes = cache_object_cached_bytes(o);
@@ -329,7 +329,7 @@ static int cat_file(struct view *v, const Larder__V1__CatRequest *q,
 		return err_set(err, -EISDIR, "\"%s\" is not a file", v->found->e.path);
 	if (from == end)
 		return 0;
-	int r = node_dataset_object(v->dataset, v->found, &o, err);
+	int r = node_dataset_object(v->dataset, v->head.config, v->found, &o, err);
 	struct cat_read *c = r ? NULL : mem_calloc(1, sizeof *c);
 	if (c)
 		c->bytes = mem_alloc(CAT_CHUNK);

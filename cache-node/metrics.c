@@ -112,6 +112,8 @@ static void put_cache(struct page *p, struct cache *cache)
 	single(p, "corrupt_blocks_total", "counter", "Blocks that failed their checksum and were dropped.",
 	       s.corrupt_blocks);
 	single(p, "passed_by_bytes_total", "counter", "Bytes served without being kept.", s.passed_by_bytes);
+	single(p, "reread_bytes_total", "counter", "Bytes read back from a tier to answer reads.",
+	       s.reread_bytes);
 	single(p, "fetch_buffer_used_bytes", "gauge", "Memory held by bytes on their way.", s.buffers_used);
 	single(p, "fetch_buffer_limit_bytes", "gauge", "Limit of that memory.", s.buffers_max);
 	histogram(p, "read_duration_seconds", "Time from a read to its answer.", &s.read_latency);

@@ -21,7 +21,7 @@
 struct mount_point {
 	struct list link;
 	struct mounts *all;
-	struct node_dataset *dataset; /* a reference */
+	struct node_dataset *dataset; /* a mount's reference */
 	struct session *session;      /* NULL while it is being made */
 	uint8_t id[SHM_SESSION_BYTES];
 	char *target;
@@ -34,6 +34,9 @@ struct mounts {
 	struct datasets *datasets;
 	pthread_rwlock_t lock; /* guards list and the marks of its members */
 	struct list list;
+	pthread_mutex_t threads_lock; /* guards threads */
+	pthread_cond_t threads_ended;
+	uint32_t threads; /* that end a mount or wait for its last user */
 };
 
 int mounts_new(const struct mounts_config *config, struct mounts **ret)
@@ -45,8 +48,40 @@ int mounts_new(const struct mounts_config *config, struct mounts **ret)
 	m->config = *config;
 	list_init(&m->list);
 	(void)pthread_rwlock_init(&m->lock, NULL);
+	(void)pthread_mutex_init(&m->threads_lock, NULL);
+	(void)pthread_cond_init(&m->threads_ended, NULL);
 	*ret = m;
 	return 0;
+}
+
+struct mounts *mounts_free(struct mounts *m)
+{
+	if (!m)
+		return NULL;
+	(void)pthread_mutex_lock(&m->threads_lock);
+	while (m->threads)
+		(void)pthread_cond_wait(&m->threads_ended, &m->threads_lock);
+	(void)pthread_mutex_unlock(&m->threads_lock);
+	CHECK(list_empty(&m->list));
+	(void)pthread_rwlock_destroy(&m->lock);
+	(void)pthread_mutex_destroy(&m->threads_lock);
+	(void)pthread_cond_destroy(&m->threads_ended);
+	return mem_free(m);
+}
+
+static void thread_begins(struct mounts *m)
+{
+	(void)pthread_mutex_lock(&m->threads_lock);
+	m->threads++;
+	(void)pthread_mutex_unlock(&m->threads_lock);
+}
+
+static void thread_ends(struct mounts *m)
+{
+	(void)pthread_mutex_lock(&m->threads_lock);
+	if (--m->threads == 0)
+		(void)pthread_cond_broadcast(&m->threads_ended);
+	(void)pthread_mutex_unlock(&m->threads_lock);
 }
 
 void mounts_attach(struct mounts *m, struct datasets *datasets)
@@ -63,12 +98,12 @@ static int view_open(void *ctx, const struct hash256 *root, struct manifest **re
 	return node_dataset_open(p->dataset, root, ret, err);
 }
 
-static int view_object(void *ctx, const struct manifest_found *entry, struct cache_object **ret,
-		       struct err *err)
+static int view_object(void *ctx, uint64_t config, const struct manifest_found *entry,
+		       struct cache_object **ret, struct err *err)
 {
 	const struct mount_point *p = ctx;
 
-	return node_dataset_object(p->dataset, entry, ret, err);
+	return node_dataset_object(p->dataset, config, entry, ret, err);
 }
 
 /* What a thread of its own needs to end a mount: the point may be gone before the thread runs, and its target lead to
@@ -101,6 +136,7 @@ static void *end_main(void *arg)
 		if (end_point(e->all, p, true, &err))
 			log_write(LOG_WARN, "ending it", LOG_STR("error", err.text), NULL);
 	}
+	thread_ends(e->all);
 	(void)mem_free(e);
 	return NULL;
 }
@@ -114,10 +150,13 @@ static void end_elsewhere(struct mounts *m, const uint8_t *id)
 		return; /* it stays listed until somebody unmounts it */
 	e->all = m;
 	memcpy(e->id, id, sizeof e->id);
-	if (pthread_create(&thread, NULL, end_main, e) == 0)
+	thread_begins(m);
+	if (pthread_create(&thread, NULL, end_main, e) == 0) {
 		(void)pthread_detach(thread);
-	else
+	} else {
+		thread_ends(m);
 		(void)mem_free(e);
+	}
 }
 
 /* From a thread of the session, which cannot wait for itself. Whoever holds the mount busy looks at the mark afterwards. */
@@ -150,22 +189,34 @@ static struct mount_point *point_free(struct mount_point *p)
 	if (!p)
 		return NULL;
 	(void)session_free(p->session);
-	(void)datasets_unref(p->dataset);
+	(void)node_dataset_unmount(p->dataset);
 	(void)mem_free(p->target);
 	return mem_free(p);
 }
 DEFINE_CLEANUP(struct mount_point *, point_free)
 
-static struct mount_point *point_new(struct mounts *m, const char *dataset, const char *target)
+/* Holds the dataset from here on, so that it is not deleted while the mount is being made. 0, -ENOENT, -ENOMEM. */
+static int point_new(struct mounts *m, struct node_dataset *d, const char *target, struct mount_point **ret)
 {
 	CLEANUP(point_free) struct mount_point *p = mem_calloc(1, sizeof *p);
 	if (!p)
-		return NULL;
+		return -ENOMEM;
 	p->all = m;
 	list_init(&p->link);
 	p->target = mem_strdup(target);
-	p->dataset = datasets_find(m->datasets, dataset);
-	return p->target && p->dataset ? TAKE(p) : NULL;
+	if (!p->target)
+		return -ENOMEM;
+	int r = node_dataset_mount(d);
+	if (r)
+		return r;
+	p->dataset = d;
+	*ret = TAKE(p);
+	return 0;
+}
+
+static struct session_version version_of(const struct catalog_head *head)
+{
+	return (struct session_version){.number = head->version, .root = head->root, .config = head->config};
 }
 
 static int start_session(struct mount_point *p, int dev_fd, int memory_fd, const struct catalog_head *head,
@@ -185,13 +236,9 @@ static int start_session(struct mount_point *p, int dev_fd, int memory_fd, const
 			 .uid = access.uid,
 			 .gid = access.gid,
 			 .mode = access.mode},
-		.version = head->version,
-		.root = head->root,
+		.version = version_of(head),
 	};
-	int r = session_new(&c, &p->session, err);
-	if (!r)
-		node_dataset_mounted(p->dataset, 1);
-	return r;
+	return session_new(&c, &p->session, err);
 }
 
 static void link_point(struct mounts *m, struct mount_point *p)
@@ -234,9 +281,11 @@ static int adopt_one(struct mounts *m, const struct kept_session *k, struct err 
 	int r = shm_map(k->memory_fd, &shm, err);
 	if (r)
 		return r;
-	CLEANUP(point_free) struct mount_point *p = point_new(m, shm.h->dataset, shm.h->target);
-	if (!p)
-		r = err_set(err, -ENOENT, "dataset %s is not known", shm.h->dataset);
+	CLEANUP(point_free) struct mount_point *p = NULL;
+	CLEANUP(datasets_unref) struct node_dataset *d = datasets_find(m->datasets, shm.h->dataset);
+	r = d ? point_new(m, d, shm.h->target, &p) : -ENOENT;
+	if (r)
+		(void)err_set(err, r, "dataset %s is not known", shm.h->dataset);
 	/* A session that never got its version (its maker died first) shows the head. */
 	if (!r && atomic_load(&shm.h->current) >= SHM_VERSIONS_MAX)
 		r = node_dataset_head(p->dataset, &head, err);
@@ -251,11 +300,9 @@ static int adopt_one(struct mounts *m, const struct kept_session *k, struct err 
 		unlink_point(m, p);
 		return r;
 	}
-	CLEANUP(datasets_unref)
-	struct node_dataset *d = datasets_find(m->datasets, node_dataset_name(p->dataset));
 	not_busy(m, TAKE(p));
 	/* The head may have moved just before the former worker died, and its change of version be half done. */
-	if (d && node_dataset_head(d, &head, NULL) == 0)
+	if (node_dataset_head(d, &head, NULL) == 0)
 		mounts_follow(m, d, &head);
 	return 0;
 }
@@ -325,10 +372,13 @@ static int reserve(struct mounts *m, struct mount_point *p, struct err *err)
 int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target,
 		   const struct catalog_head *head, struct err *err)
 {
-	CLEANUP(point_free) struct mount_point *p = point_new(m, node_dataset_name(d), target);
-	if (!p)
-		return err_set(err, -ENOENT, "dataset %s is going away", node_dataset_name(d));
-	int r = reserve(m, p, err);
+	CLEANUP(point_free) struct mount_point *p = NULL;
+
+	int r = point_new(m, d, target, &p);
+	if (r)
+		return err_set(err, r, "mounting %s: %s", node_dataset_name(d),
+			       r == -ENOENT ? "it was deleted" : err_text(r));
+	r = reserve(m, p, err);
 	if (r)
 		return r < 0 ? r : 0;
 	r = make_mount(m, p, head, err);
@@ -352,10 +402,10 @@ int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target,
 static void *drain_main(void *arg)
 {
 	struct mount_point *p = arg;
+	struct mounts *m = p->all;
 
-	p->session = session_free(p->session);
-	node_dataset_mounted(p->dataset, -1);
 	(void)point_free(p);
+	thread_ends(m);
 	return NULL;
 }
 
@@ -388,6 +438,7 @@ static int end_point(struct mounts *m, struct mount_point *p, bool lazy, struct 
 	}
 	unlink_point(m, p);
 	log_write(LOG_INFO, "unmounted", LOG_STR("target", p->target), NULL);
+	thread_begins(m);
 	if (pthread_create(&thread, NULL, drain_main, p)) {
 		(void)drain_main(p);
 		return 0;
@@ -412,6 +463,7 @@ int mounts_unpublish(struct mounts *m, const char *target, bool lazy, struct err
 
 void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalog_head *head)
 {
+	const struct session_version version = version_of(head);
 	struct node_dataset_access access;
 
 	node_dataset_access_get(d, &access);
@@ -423,7 +475,7 @@ void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalo
 		struct err err = {0};
 		if (p->busy || p->dataset != d)
 			continue;
-		int r = session_switch(p->session, head->version, &head->root, &err);
+		int r = session_switch(p->session, &version, &err);
 		if (r)
 			log_write(LOG_ERROR, "a mount stays at its version", LOG_STR("target", p->target),
 				  LOG_STR("error", err_words(&err, r)), NULL);

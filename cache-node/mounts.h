@@ -26,6 +26,10 @@ struct mounts_config {
 /* 0 or -ENOMEM. Datasets come later (mounts_attach), since they tell of new versions from their first moment on. */
 MUST_CHECK int mounts_new(const struct mounts_config *config, struct mounts **ret);
 
+/* For an orderly end: waits until those that were unmounted are used by nobody. None may be listed. A worker leaves its mounts
+ * to its successor instead. NULL is fine; returns NULL. */
+struct mounts *mounts_free(struct mounts *m);
+
 /* Where datasets are found from here on. */
 void mounts_attach(struct mounts *m, struct datasets *datasets);
 

@@ -47,7 +47,8 @@ enum mounter_op {
 	 * one of a session says that INIT was answered: the read-ahead is raised then. */
 	MOUNTER_KEEP = 9,
 	/* -> fds: /dev/fuse and the kept memory of a session (or the kept memory alone for the zero session); path of the
-	 * reply: its mount point; value: as MOUNT. ENOENT: unknown, or nothing kept. */
+	 * reply: its mount point; value: as MOUNT. ENOENT: unknown, or nothing kept; ENODATA: its descriptors were lost with a
+	 * former mounter (GIVE). */
 	MOUNTER_FETCH = 10,
 	/* arg: first index. -> value: how many sessions the caller has in all; ids in the reply. */
 	MOUNTER_LIST = 11,
@@ -58,6 +59,10 @@ enum mounter_op {
 	MOUNTER_STAGE = 14,
 	MOUNTER_UNSTAGE = 15,
 	MOUNTER_LISTEN = 16,
+	/* A mounter that was started anew knows the mounts of the former one and whose they are, but has no descriptors of them
+	 * (BACKING_OPEN is EAGAIN, FETCH ENODATA). fds: /dev/fuse and the memory of such a session of the caller. EEXIST: they
+	 * are here; ENOENT: no such session of the caller; EACCES: not what they should be. */
+	MOUNTER_GIVE = 17,
 };
 
 enum mounter_flags {

@@ -16,6 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NODE_UID = 65532
 
 
+NAMES = f"e2e-{os.getpid()}-"  # how the names of this run's instances begin
+
+
 def build_dir():
     return pathlib.Path(os.environ.get("LARDER_BUILD", ROOT / "build"))
 
@@ -127,7 +130,7 @@ class Instance:
 
     def __init__(self, folder):
         Instance.count += 1
-        self.name = f"e2e-{os.getpid()}-{Instance.count}"
+        self.name = f"{NAMES}{Instance.count}"
         self.folder = folder
         self.mount = folder / "mnt"
         self.mount.mkdir(exist_ok=True)

@@ -3,25 +3,26 @@
 import os
 import pathlib
 
-from harness import Instance, file_dataset, leftovers
+from harness import NAMES, Instance, build_dir, file_dataset, leftovers
 
 CYCLES = int(os.environ.get("LARDER_CYCLES", "50"))
 
 
 def inventory():
-    """What a leak would show in: mounts, sockets below /run, shared memory, processes of ours."""
+    """What a leak of this run would show in: programs of this build, mounts and run folders under this run's names."""
     programs = []
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                name = (entry / "comm").read_text().strip()
+                program = os.readlink(entry / "exe").removesuffix(" (deleted)")
             except OSError:
                 continue
-            if name.startswith("larder"):
-                programs.append(name)
-    mounts = [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if "larder" in line]
+            if program.startswith(f"{build_dir().resolve()}/"):
+                programs.append(program)
+    mounts = [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if f"/run/larder/{NAMES}" in line]
     run = pathlib.Path("/run/larder")
-    return {"programs": sorted(programs), "mounts": mounts, "run": sorted(os.listdir(run)) if run.exists() else []}
+    folders = [name for name in os.listdir(run) if name.startswith(NAMES)] if run.exists() else []
+    return {"programs": sorted(programs), "mounts": mounts, "run": sorted(folders)}
 
 
 def test_fifty_cycles_of_up_and_down_leave_nothing(folder, instance):
@@ -41,7 +42,7 @@ def test_fifty_cycles_of_up_and_down_leave_nothing(folder, instance):
         assert os.listdir(instance.mount) == []
         assert leftovers(instance) == []
     for kind, left in inventory().items():
-        for known in before[kind]:  # another Larder of this machine may run, or may have ended meanwhile
+        for known in before[kind]:  # servers that the tests share
             if known in left:
                 left.remove(known)
         assert left == [], kind

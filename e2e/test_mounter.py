@@ -1,9 +1,11 @@
 """Attacks on the one privileged program: each must be refused and logged, and must not be able to read."""
 
+import ctypes
 import errno
 import os
 import pathlib
 import secrets
+import signal
 import socket
 import struct
 import subprocess
@@ -14,7 +16,8 @@ from harness import NODE_UID, build_dir, wait_for
 
 REQUEST = struct.Struct("=IIQ16sQQII4096s4096s")
 REPLY = struct.Struct("=IiQQ4096s256s2048s")
-MOUNT, UNMOUNT, BACKING_OPEN, TIER_OPEN, ROOT_OPEN, KEEP, FETCH, LIST, BIND = 2, 3, 5, 7, 8, 9, 10, 11, 12
+MOUNT, UNMOUNT, BACKING_OPEN, BACKING_CLOSE, TIER_OPEN, ROOT_OPEN, KEEP, FETCH, LIST, BIND, GIVE = (
+    2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 17)
 LAZY = 4
 
 
@@ -47,14 +50,7 @@ class Mounter:
         for name in ("alice", "mallory", "mnt", "tier", "mnt/a", "mnt/b"):
             (folder / name).mkdir()
         self.log_path = folder / "mounter.log"
-        self.log = open(self.log_path, "w")
-        self.process = subprocess.Popen(
-            [build_dir() / "libexec/larder/larder-mounter",
-             "--client", f"{folder}/alice/s:{NODE_UID}", "--client", f"{folder}/mallory/s:{NODE_UID}",
-             "--mount-root", f"{folder}/mnt", "--tier", f"{folder}/tier", "--file-root", f"{folder}/mnt"],
-            stderr=self.log)
-        wait_for("the mounter", lambda: "mounter ready" in self.log_path.read_text())
-        self.alice, self.mallory = Client(folder / "alice/s"), Client(folder / "mallory/s")
+        self.start()
         self.session = secrets.token_bytes(16)
         status, _, text, fds = self.alice.call(MOUNT, self.session, arg=1 << 20, arg2=1024, path=f"{folder}/mnt/a")
         assert status == 0, text
@@ -63,6 +59,25 @@ class Mounter:
         status, _, text, fds = self.alice.call(TIER_OPEN, path=f"{folder}/tier")
         assert status == 0, text
         self.tier = fds[0]
+
+    def start(self):
+        self.log = open(self.log_path, "w")
+        self.process = subprocess.Popen(
+            [build_dir() / "libexec/larder/larder-mounter",
+             "--client", f"{self.folder}/alice/s:{NODE_UID}", "--client", f"{self.folder}/mallory/s:{NODE_UID}",
+             "--mount-root", f"{self.folder}/mnt", "--tier", f"{self.folder}/tier", "--file-root", f"{self.folder}/mnt"],
+            stderr=self.log)
+        wait_for("the mounter", lambda: "mounter ready" in self.log_path.read_text())
+        self.alice, self.mallory = Client(self.folder / "alice/s"), Client(self.folder / "mallory/s")
+
+    def kill_and_start(self):
+        """kill -9, then another one, as whoever watches it does. The descriptors are the clients' alone now."""
+        self.process.kill()
+        self.process.wait(10)
+        self.log.close()
+        self.alice.close()
+        self.mallory.close()
+        self.start()
 
     def refused(self, phrase):
         """The log names the refusal: an operator must be able to see an attack."""
@@ -128,6 +143,28 @@ def test_own_cache_file_is_registered(mounter):
     status, backing, text, _ = register(mounter, tier_file(mounter, "good"))
     assert status == 0, text
     assert backing > 0
+
+
+def test_a_backing_id_whose_reply_nobody_reads_is_closed_again(mounter):
+    path = tier_file(mounter, "good")
+    status, first, text, _ = register(mounter, path)
+    assert status == 0, text
+    impatient = Client(mounter.folder / "alice/s")
+    assert impatient.call(LIST)[0] == 0
+    mounter.process.send_signal(signal.SIGSTOP)
+    fd = os.open(path, os.O_RDONLY)
+    message = REQUEST.pack(1, BACKING_OPEN, 1, mounter.session, 0, 0, 0, 0, b"", b"")
+    socket.send_fds(impatient.socket, [message], [fd])
+    impatient.close()
+    os.close(fd)
+    mounter.process.send_signal(signal.SIGCONT)
+    for _ in range(2):  # a turn of its loop serves every connection
+        mounter.alice.call(LIST)
+    # Ids are given out in turn, so the next one tells which one the lost reply held.
+    status, third, text, _ = register(mounter, path)
+    assert status == 0 and third == first + 2, (text, first, third)
+    assert mounter.alice.call(BACKING_CLOSE, mounter.session, arg=first + 1)[0] == -errno.ENOENT
+    assert mounter.alice.call(BACKING_CLOSE, mounter.session, arg=third)[0] == 0
 
 
 def test_the_proved_attack_o_path_of_a_root_file_cannot_read(mounter):
@@ -301,3 +338,137 @@ def test_a_tier_folder_of_somebody_else_is_refused(folder):
     assert process.wait(10) == 0
     assert status == -13
     assert "belongs to uid 0, not 65532" in text
+
+
+# ---- after kill -9 of the mounter: what the next one is given back ----
+
+
+def memory():
+    return os.memfd_create("memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def test_a_new_mounter_knows_the_mounts_of_the_killed_one_and_takes_back_their_descriptors(mounter):
+    mounter.kill_and_start()
+    assert mounter.alice.call(LIST)[:2] == (0, 1)
+    assert mounter.mallory.call(LIST)[:2] == (0, 0)
+    status, _, text, fds = mounter.alice.call(FETCH, mounter.session)
+    assert (status, fds) == (-errno.ENODATA, []), text
+    os.close(mounter.tier)
+    status, _, _, fds = mounter.alice.call(TIER_OPEN, path=f"{mounter.folder}/tier")
+    mounter.tier = fds[0]
+    path = tier_file(mounter, "good")
+    assert register(mounter, path)[0] == -errno.EAGAIN
+    shared = memory()
+    status, _, text, _ = mounter.alice.call(GIVE, mounter.session, fds=[mounter.device, shared])
+    assert status == 0, text
+    status, backing, text, _ = register(mounter, path)
+    assert status == 0 and backing > 0, text
+    secret = tier_file(mounter, "secret", b"root only", uid=0, mode=0o600)  # all checks hold as before
+    assert register(mounter, secret, os.O_PATH)[0] == -13
+    status, _, _, fds = mounter.alice.call(FETCH, mounter.session)
+    assert (status, len(fds)) == (0, 2)
+    for fd in fds:
+        os.close(fd)
+    status, _, text, _ = mounter.alice.call(GIVE, mounter.session, fds=[mounter.device, shared])
+    assert (status, text) == (-errno.EEXIST, "the descriptors of that session are here")
+    os.close(shared)
+
+
+def test_a_mount_of_a_killed_mounter_is_unmounted_by_the_next_and_nothing_is_looked_up_below_it(mounter):
+    mounter.kill_and_start()
+    status, _, text, _ = mounter.alice.call(ROOT_OPEN, path=f"{mounter.folder}/mnt/a/below")
+    assert status == -errno.EBUSY, text
+    assert mounter.alice.call(UNMOUNT, mounter.session, flags=LAZY)[0] == 0
+    assert str(mounter.folder / "mnt/a") not in pathlib.Path("/proc/self/mounts").read_text()
+
+
+def unattached():
+    return os.open("/dev/fuse", os.O_RDWR)
+
+
+@pytest.mark.parametrize("make, phrase", [
+    (lambda m: os.open("/dev/null", os.O_RDWR), "it is not /dev/fuse"),
+    (lambda m: os.open("/dev/fuse", os.O_PATH), "it was opened with O_PATH"),
+    (lambda m: os.open("/dev/fuse", os.O_RDONLY), "it is not opened for reading and writing"),
+    (lambda m: os.open(tier_file(m, "file"), os.O_RDONLY), "it is not /dev/fuse"),
+    (lambda m: os.open("/", os.O_RDONLY), "it is not /dev/fuse"),
+    (lambda m: memory(), "it is not /dev/fuse"),
+    (lambda m: unattached(), "it serves no mount"),
+])
+def test_what_is_not_the_sessions_device_is_not_taken_back(mounter, make, phrase):
+    mounter.kill_and_start()
+    wrong, shared = make(mounter), memory()
+    status, _, text, _ = mounter.alice.call(GIVE, mounter.session, fds=[wrong, shared])
+    assert (status, text) == (-13, f"the descriptor is refused: {phrase}")
+    mounter.refused(phrase)
+    assert mounter.alice.call(FETCH, mounter.session)[0] == -errno.ENODATA  # nothing of it was kept
+    for fds in ([mounter.device], [shared], [mounter.device, shared, shared], []):
+        assert mounter.alice.call(GIVE, mounter.session, fds=fds)[0] == -errno.EINVAL
+    status, _, text, _ = mounter.alice.call(GIVE, mounter.session, fds=[mounter.device, wrong])
+    if phrase != "it is not /dev/fuse" or not os.readlink(f"/proc/self/fd/{wrong}").startswith("/memfd"):
+        assert (status, text) == (-13, "only shared memory (memfd) is kept")
+    os.close(wrong)
+    os.close(shared)
+
+
+def test_the_device_of_another_mount_is_not_taken_back_where_the_kernel_tells(mounter):
+    other = secrets.token_bytes(16)
+    status, _, text, fds = mounter.alice.call(MOUNT, other, arg=1 << 20, path=f"{mounter.folder}/mnt/b")
+    assert status == 0, text
+    answer_init(fds[0])
+    told = "fuse_connection:" in pathlib.Path(f"/proc/self/fdinfo/{fds[0]}").read_text()
+    mounter.kill_and_start()
+    shared = memory()
+    status, _, text, _ = mounter.alice.call(GIVE, mounter.session, fds=[fds[0], shared])
+    if told:
+        assert (status, text) == (-13, "the descriptor is refused: it serves another mount")
+    assert mounter.alice.call(UNMOUNT, other, flags=LAZY)[0] == 0
+    os.close(fds[0])
+    os.close(shared)
+    if not told:
+        pytest.skip("this kernel does not tell whose a /dev/fuse descriptor is (6.18 does)")
+
+
+def test_another_clients_mount_cannot_be_claimed_from_a_new_mounter(mounter):
+    mounter.kill_and_start()
+    shared = memory()
+    for session in (mounter.session, secrets.token_bytes(16), bytes(16)):
+        status, _, text, _ = mounter.mallory.call(GIVE, session, fds=[mounter.device, shared])
+        assert (status, text) == (-2, "no such session of this client")
+    assert mounter.mallory.call(UNMOUNT, mounter.session, flags=LAZY)[0] == -2
+    assert mounter.mallory.call(MOUNT, mounter.session, arg=1 << 20, path=f"{mounter.folder}/mnt/b")[0] == -17
+    mounter.refused("no such session of this client")
+    assert mounter.alice.call(GIVE, mounter.session, fds=[mounter.device, shared])[0] == 0
+    os.close(shared)
+
+
+def mount_by_hand(target, source, user_id):
+    """What a user can have mounted with a setuid helper: any source, but a user_id of their own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fd},rootmode=40000,user_id={user_id},group_id=0".encode()
+    assert libc.mount(source.encode(), os.fsencode(target), b"fuse.larder", 0, options) == 0, ctypes.get_errno()
+    return fd
+
+
+def test_a_mount_that_only_looks_like_one_of_a_clients_is_left_alone(mounter):
+    name = f"larder:{secrets.token_bytes(16).hex()}:{mounter.folder}/mallory/s"
+    device = mount_by_hand(mounter.folder / "mnt/b", name, 1000)
+    try:
+        mounter.kill_and_start()
+        assert mounter.mallory.call(LIST)[:2] == (0, 0)
+    finally:
+        subprocess.run(["umount", "-l", mounter.folder / "mnt/b"], check=True)
+        os.close(device)
+
+
+def test_gives_that_are_refused_leak_no_descriptor(mounter):
+    mounter.kill_and_start()
+    before = open_descriptors(mounter)
+    shared, null = memory(), os.open("/dev/null", os.O_RDWR)
+    for _ in range(20):
+        mounter.alice.call(GIVE, mounter.session, fds=[null, shared])
+        mounter.mallory.call(GIVE, mounter.session, fds=[mounter.device, shared])
+    os.close(shared)
+    os.close(null)
+    assert open_descriptors(mounter) == before

@@ -1,13 +1,18 @@
 """kill -9 of the worker changes nothing: no error, no wrong byte, a stall that nobody notices."""
 
+import errno
 import json
+import mmap
 import os
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+
+import pytest
 
 from harness import Instance, Origin, file_dataset, leftovers, s3_dataset, sha256, wait_for
 
@@ -144,3 +149,117 @@ def test_reads_of_a_passed_through_file_need_no_process_of_ours(folder, instance
                 os.kill(pid, signal.SIGCONT)
     assert instance.metric("larder_opens_total", mode="passthrough") >= 1
     assert instance.metric("larder_fuse_reads_total") == 0
+
+
+def test_names_and_hits_go_on_while_hundreds_of_reads_hang_and_a_kill_loses_none_of_them(folder, instance, origin):
+    count, piece = 300, 1 << 16
+    data = random.Random(SEED).randbytes(count * piece)
+    origin.put("dead", data)
+    origin.put("hit", b"held on this node")
+    origin.put("names/one", b"1")
+    instance.start(s3_dataset(origin.endpoint, source="      timeout: 2m\n"), options=["--without=passthrough"])
+    instance.cli("load", "data:/hit", check=0)
+    origin.fault(match="dead", stall=True)
+    wrong = []
+
+    fd = os.open(instance.mount / "dead", os.O_RDONLY | os.O_DIRECT)
+    buffers = [mmap.mmap(-1, 4096) for _ in range(count)]
+
+    def read_direct(i):
+        if os.preadv(fd, [buffers[i]], i * piece) != 4096 or buffers[i][:] != data[i * piece:i * piece + 4096]:
+            wrong.append(i)
+
+    threads = [threading.Thread(target=read_direct, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for("the reads to hang", lambda: instance.metric("larder_fuse_reads_total") >= count)
+
+        def look():
+            begin = time.monotonic()
+            assert sorted(os.listdir(instance.mount / "names")) == ["one"]
+            assert not (instance.mount / f"none-{begin}").exists()
+            assert (instance.mount / "hit").read_bytes() == b"held on this node"
+            return time.monotonic() - begin
+        assert look() < 15  # a read waits for 2 minutes
+        instance.kill_worker()
+        assert look() < 15  # a read waits for 2 minutes
+        assert instance.json("status")["node"]["reads_recovered"] >= count * 9 // 10
+        origin.heal()
+    finally:
+        for thread in threads:
+            thread.join(60)
+        os.close(fd)
+    assert wrong == []
+
+
+def mounter_pid(instance):
+    return int((instance.run / "mounter.pid").read_text())
+
+
+def test_a_mounter_killed_by_9_is_given_the_mounts_back_and_passes_through_what_is_completed_later(folder, instance):
+    (folder / "src").mkdir()
+    data = {name: random.Random(name).randbytes(4 << 20) for name in ("before", "after", "held")}
+    for name, content in data.items():
+        (folder / "src" / name).write_bytes(content)
+        (folder / "src" / name).chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    instance.cli("load", "data:/before", check=0)
+    assert (instance.mount / "before").read_bytes() == data["before"]
+    assert instance.metric("larder_opens_total", mode="passthrough") == 1
+    with open(instance.mount / "held", "rb", buffering=0) as held, \
+            open(instance.mount / "before", "rb", buffering=0) as through:
+        assert held.read(4096) == data["held"][:4096]
+        old = mounter_pid(instance)
+        os.kill(old, signal.SIGKILL)
+        wait_for("another mounter", lambda: mounter_pid(instance) != old)
+        instance.cli("load", "data:/after", check=0)
+        instance.cli("load", "data:/held", check=0)
+        opened = instance.metric("larder_opens_total", mode="passthrough")
+
+        def passed_through(name):
+            count = instance.metric("larder_opens_total", mode="passthrough")
+            assert (instance.mount / name).read_bytes() == data[name]
+            return instance.metric("larder_opens_total", mode="passthrough") > count
+        wait_for("a file completed afterwards to be passed through", lambda: passed_through("after"))
+        wait_for("a file open meanwhile to be passed through at the next open", lambda: passed_through("held"))
+        assert instance.metric("larder_opens_total", mode="passthrough") > opened
+        assert through.read() == data["before"]  # what was passed through before, still is
+        held.seek(0)
+        assert held.read() == data["held"]
+    # And the supervisor may die too: the new mounter has what it needs.
+    old = instance.supervisor_pid()
+    os.kill(old, signal.SIGKILL)
+    wait_for("another supervisor", lambda: instance.supervisor_pid() != old and instance.worker_pid())
+    assert (instance.mount / "after").read_bytes() == data["after"]
+    instance.down()
+
+
+def test_a_mounter_killed_by_9_just_before_down_leaves_no_mount(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/f").write_bytes(b"1")
+    (folder / "src/f").chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    old = mounter_pid(instance)
+    os.kill(old, signal.SIGKILL)
+    wait_for("another mounter", lambda: mounter_pid(instance) != old)
+    instance.down()
+    assert leftovers(instance) == []
+
+
+def test_a_mount_whose_holders_all_died_answers_errors_and_shows_no_empty_folder(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/f").write_bytes(b"1")
+    (folder / "src/f").chmod(0o644)
+    instance.start(file_dataset(folder / "src"))
+    mounter, supervisor, worker = mounter_pid(instance), instance.supervisor_pid(), instance.worker_pid()
+    os.kill(mounter, signal.SIGSTOP)  # so that it gives the next supervisor nothing
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for("the worker to die with it", lambda: not pathlib.Path(f"/proc/{worker}").exists())
+    os.kill(mounter, signal.SIGKILL)
+    wait_for("another node", lambda: instance.supervisor_pid() != supervisor and instance.worker_pid())
+    with pytest.raises(OSError) as raised:
+        os.listdir(instance.mount)
+    assert raised.value.errno == errno.ENOTCONN
+    instance.down()
+    assert leftovers(instance) == []

@@ -141,3 +141,24 @@ def test_a_spec_whose_new_source_is_not_listed_yet_goes_on_reading_the_old_one(o
         spec.write_text(s3_dataset(origin.endpoint, bucket="there-is-none"))
     wait_for("the new source to fail", lambda: "there-is-none" in instance.cli("status").stdout)
     assert (instance.mount / "f").read_bytes() == data
+
+
+def test_a_file_open_since_before_a_changed_spec_reads_on_after_a_kill(folder, instance):
+    old, new = random_bytes(24 << 20, 8), random_bytes(24 << 20, 9)
+    for name, data in (("one", old), ("two", new)):
+        (folder / name).mkdir()
+        (folder / name / "f").write_bytes(data)
+        (folder / name / "f").chmod(0o644)
+    instance.start(file_dataset(folder / "one"), options=["--without=passthrough"])
+    path = instance.mount / "f"
+    with open(path, "rb", buffering=0) as held:
+        assert held.read(4096) == old[:4096]
+        for spec in (instance.run / "files").iterdir():
+            spec.write_text(file_dataset(folder / "two"))
+        wait_for("the new source", lambda: path.read_bytes() == new)
+        instance.kill_worker()
+        assert os.pread(held.fileno(), len(old), 0) == old
+        assert path.read_bytes() == new
+        instance.kill_worker()  # a worker that never saw the change knows as much
+        os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert os.pread(held.fileno(), len(old), 0) == old

@@ -29,7 +29,7 @@ LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
 PROGRAMS := $(B)/bin/larder $(LIBEXEC)/larder-node $(LIBEXEC)/larder-operator $(LIBEXEC)/larder-mounter
-BENCH_PROGRAMS := $(B)/bench/larder-origin $(B)/bench/larder-reader $(B)/bench/larder-ranges
+BENCH_PROGRAMS := $(B)/bench/larder-origin $(B)/bench/larder-reader $(B)/bench/larder-ranges $(B)/bench/larder-tables
 
 define link
 	@mkdir -p $(@D)
@@ -67,3 +67,5 @@ $(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(if $(FUZZER),,$(B)/mk/fuzz_main.o) $$(call p
 	$(call link)
 # The S3 source is tested against our own origin, which the test starts.
 $(B)/common/source/s3_test: | $(B)/bench/larder-origin
+# Tests of the node's parts start the mounter, which opens the roots of their file sources.
+$(filter $(B)/cache-node/datasets/% $(B)/cache-node/mounts_test $(B)/cache-node/service_test,$(TESTS)): | $(LIBEXEC)/larder-mounter

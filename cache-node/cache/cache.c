@@ -55,6 +55,8 @@ static void locks_init(struct cache *c)
 	list_init(&c->ops);
 	list_init(&c->starving);
 	list_init(&c->hungry);
+	list_init(&c->unread);
+	c->unread_max_ns = UNREAD_NS;
 	list_init(&c->timed);
 }
 
@@ -481,7 +483,8 @@ void cache_stats_get(struct cache *c, struct cache_stats *ret)
 				    .fetched_bytes = atomic_load(&n->fetched_bytes),
 				    .sealed = atomic_load(&n->sealed),
 				    .corrupt_blocks = atomic_load(&n->corrupt_blocks),
-				    .passed_by_bytes = atomic_load(&n->passed_by_bytes)};
+				    .passed_by_bytes = atomic_load(&n->passed_by_bytes),
+				    .reread_bytes = atomic_load(&n->reread_bytes)};
 	for (size_t i = 0; i < c->tier_count; i++)
 		tier_stats_get(&c->tiers[i], &ret->tiers[i]);
 	(void)pthread_mutex_lock(&c->fetch_lock);

@@ -19,17 +19,19 @@
 #include "cache-node/fill/plan.h"
 #include "cache-node/fill/pool.h"
 #include "cache-node/fill/workers.h"
+#include "common/base/clock.h"
 
 #define SEGMENT_BYTES \
 	(UINT64_C(1) << 20) /* a buffer of bytes that arrive; starts at a block, ends at a multiple of it */
 #define READ_MAX      (1u << 20)
 #define SCRATCH_BYTES (READ_MAX + 2 * SIDECAR_BLOCK_BYTES) /* a read, widened to whole blocks */
+#define UNREAD_NS     NS_PER_S
 #define WRITERS       2
 #define VERIFY_INLINE (UINT64_C(16) << 20) /* larger objects are verified in the background */
 
 struct counters {
 	atomic_uint_fast64_t reads, read_bytes, hit_bytes, miss_bytes, fetches, fetched_bytes, sealed,
-		corrupt_blocks, passed_by_bytes;
+		corrupt_blocks, passed_by_bytes, reread_bytes;
 };
 
 struct histogram {
@@ -68,7 +70,11 @@ struct cache {
 	struct pool pool;           /* segments */
 	struct list ops, starving;  /* all running ops; those that wait for a buffer */
 	struct list hungry;         /* objects that would read ahead or load, had they room */
-	uint64_t in_flight;         /* bytes asked of sources and not yet ended */
+	uint64_t in_flight;         /* bytes asked of sources that neither came nor will stay away */
+	struct list unread;         /* segments that stay for their readers, longest first */
+	uint64_t unread_bytes;      /* of them, a whole buffer each */
+	int64_t unread_max_ns;      /* how long one may stay: UNREAD_NS, but for tests */
+	bool reclaim;               /* let them all go */
 	bool stopping;
 
 	pthread_mutex_t timer_lock; /* of the following */

@@ -5,7 +5,8 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-#define FEED_MAX 4 /* hungry objects looked at when an op ends */
+#define FEED_MAX \
+	4 /* hungry objects that get new ops when one ends: each of these feeds others when it ends */
 
 /* One read of the source. Life: made under object.lock, launched, ended by its sink's done(). The launcher and done() may
  * run at once; the second of them frees it. */
@@ -20,6 +21,7 @@ struct op {
 	bool launching, ended, cancelled; /* fetch_lock */
 	struct plan_span span;
 	uint64_t at, end;        /* object.lock: bytes before @at were delivered */
+	uint64_t in_flight;      /* fetch_lock: its part of cache.in_flight */
 	struct segment *segment; /* object.lock: being filled */
 	int64_t started_ns;
 };
@@ -27,68 +29,6 @@ struct op {
 static uint64_t span_first(const struct plan_span *s)
 {
 	return s->first * SIDECAR_BLOCK_BYTES;
-}
-
-static struct segment *segment_at(struct cache_object *o, uint64_t offset)
-{
-	list_for_each (l, &o->segments) {
-		struct segment *s = LIST_ENTRY(l, struct segment, link);
-		if (offset >= s->offset && offset < s->offset + s->filled)
-			return s;
-	}
-	return NULL;
-}
-
-uint64_t fetch_available(struct cache_object *o, uint64_t offset, struct segment **ret_segment)
-{
-	struct segment *s = segment_at(o, offset);
-	*ret_segment = s;
-	if (s)
-		return s->offset + s->filled;
-	uint64_t block = offset / SIDECAR_BLOCK_BYTES;
-	if (o->body && body_has(o->body, block))
-		return MIN((block + 1) * SIDECAR_BLOCK_BYTES, o->size);
-	return offset;
-}
-
-/* Blocks whose bytes are all in the segment. */
-static uint64_t segment_blocks(const struct segment *s)
-{
-	return (s->length + SIDECAR_BLOCK_BYTES - 1) / SIDECAR_BLOCK_BYTES;
-}
-
-static void segment_free(struct segment *s)
-{
-	struct cache *c = s->object->cache;
-	list_remove(&s->link);
-	(void)pthread_mutex_lock(&c->fetch_lock);
-	pool_give(&c->pool, s->data);
-	(void)pthread_mutex_unlock(&c->fetch_lock);
-	(void)fetch_wake_starving(c);
-	(void)mem_free(s);
-}
-
-static void segment_settle(struct segment *s)
-{
-	struct cache_object *o = s->object;
-	if (s->refs > 0 || (s->length && !s->kept && waits_touch(o, s->offset, s->offset + s->length)))
-		return;
-	if (!s->kept && s->length && o->plan)
-		plan_lost(o->plan, s->offset / SIDECAR_BLOCK_BYTES, segment_blocks(s));
-	segment_free(s);
-}
-
-void segment_unref(struct segment *s)
-{
-	CHECK(s->refs > 0);
-	s->refs--;
-	segment_settle(s);
-}
-
-void segments_sweep(struct cache_object *o)
-{
-	list_for_each_safe (l, next, &o->segments)
-		segment_settle(LIST_ENTRY(l, struct segment, link));
 }
 
 bool fetch_wake_starving(struct cache *c)
@@ -143,11 +83,17 @@ static void segment_write(struct job *job)
 	(void)cache_put(o);
 }
 
-/* Hands the reference of the op to the writer. */
-static void segment_to_writer(struct segment *s)
+/* Hands the reference of the op to the writer: its bytes have come. */
+static void segment_to_writer(struct op *op, struct segment *s)
 {
 	struct cache_object *o = s->object;
+	(void)pthread_mutex_lock(&o->cache->fetch_lock);
+	uint64_t came = MIN(op->in_flight, s->length);
+	op->in_flight -= came;
+	o->cache->in_flight -= came;
+	(void)pthread_mutex_unlock(&o->cache->fetch_lock);
 	plan_here(o->plan, s->offset / SIDECAR_BLOCK_BYTES, segment_blocks(s));
+	segment_arrived(s);
 	(void)cache_ref(o);
 	s->job.run = segment_write;
 	workers_add(cache_writer(o), &s->job);
@@ -164,32 +110,17 @@ static size_t buffers_for(const struct op *op)
 	return o->passing ? 2 * max : max;
 }
 
-static struct segment *segment_new(struct op *op)
+static struct segment *op_segment(struct op *op)
 {
 	struct cache *c = op->object->cache;
-	struct segment *s = mem_calloc(1, sizeof *s);
-	size_t limit = buffers_for(op);
-	(void)pthread_mutex_lock(&c->fetch_lock);
-	bool first = c->pool.used + c->pool.warm == 0;
-	uint8_t *data = s ? pool_take(&c->pool, limit) : NULL;
-	list_remove(&op->starving);
-	if (!data)
-		list_push_back(&c->starving, &op->starving);
-	(void)pthread_mutex_unlock(&c->fetch_lock);
-	if (first)
-		timer_buffers_used(c);
-	if (!data) {
-		timer_starving(c);
-		return mem_free(s);
-	}
-	s->data = data;
 	uint64_t end = MIN((op->at / SEGMENT_BYTES + 1) * SEGMENT_BYTES, op->end);
-	s->object = op->object;
-	s->offset = op->at;
-	s->length = (uint32_t)(end - op->at);
-	s->refs = 1;
-	s->generation = op->object->generation;
-	list_push_back(&op->object->segments, &s->link);
+	struct segment *s =
+		segment_new(op->object, op->at, (uint32_t)(end - op->at), buffers_for(op), &op->starving);
+	if (!s) {
+		timer_starving(c);
+		if (waits_lack(op->object, op->at, op->end))
+			segments_reclaim(c);
+	}
 	return s;
 }
 
@@ -200,7 +131,7 @@ static uint8_t *op_space(void *ctx, size_t *ret_len)
 	uint8_t *at = NULL;
 	(void)pthread_mutex_lock(&o->lock);
 	if (!op->segment && op->at < op->end)
-		op->segment = segment_new(op);
+		op->segment = op_segment(op);
 	if (op->segment) {
 		at = op->segment->data + op->segment->filled;
 		*ret_len = op->segment->length - op->segment->filled;
@@ -222,7 +153,7 @@ static void op_filled(void *ctx, size_t len)
 	waits_arrived(o, s);
 	if (s->filled == s->length) {
 		op->segment = NULL;
-		segment_to_writer(s);
+		segment_to_writer(op, s);
 	}
 	(void)pthread_mutex_unlock(&o->lock);
 	(void)atomic_fetch_add(&o->cache->counters.fetched_bytes, len);
@@ -240,7 +171,7 @@ static void op_cut_segment(struct op *op)
 	s->filled = s->length;
 	op->at = s->offset + s->length;
 	if (s->length)
-		segment_to_writer(s);
+		segment_to_writer(op, s);
 	else
 		segment_unref(s);
 }
@@ -297,7 +228,8 @@ static void op_done(void *ctx, int status, const struct err *err)
 	(void)pthread_mutex_lock(&c->fetch_lock);
 	list_remove(&op->starving);
 	op->handle = NULL; /* from here on nobody cancels or resumes it */
-	c->in_flight -= op->end - span_first(&op->span);
+	c->in_flight -= op->in_flight;
+	op->in_flight = 0;
 	bool cancelled = op->cancelled;
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 
@@ -339,19 +271,26 @@ static struct op *op_new(struct cache_object *o, const struct plan_span *span)
 	list_push_back(&o->ops, &op->link);
 	(void)pthread_mutex_lock(&c->fetch_lock);
 	list_push_back(&c->ops, &op->all);
-	c->in_flight += op->end - op->at;
+	op->in_flight = op->end - op->at;
+	c->in_flight += op->in_flight;
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	(void)atomic_fetch_add(&c->counters.fetches, 1);
 	return op;
 }
 
-/* Bytes that may be read ahead now: half of the buffers, less what is on its way. */
+/* Bytes that may be read ahead now: half of the buffers, less what is on its way or stays for readers. Under fetch_lock. */
+static uint64_t room_of(const struct cache *c)
+{
+	uint64_t half = c->pool.used_max * SEGMENT_BYTES / 2;
+	uint64_t taken = c->in_flight + c->unread_bytes;
+	return taken < half ? half - taken : 0;
+}
+
 static uint64_t room_ahead(struct cache_object *o)
 {
 	struct cache *c = o->cache;
 	(void)pthread_mutex_lock(&c->fetch_lock);
-	uint64_t half = c->pool.used_max * SEGMENT_BYTES / 2;
-	uint64_t room = c->in_flight < half ? half - c->in_flight : 0;
+	uint64_t room = room_of(c);
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	return o->passing ? 0 : room;
 }
@@ -372,15 +311,19 @@ static bool collect_one(struct cache_object *o, const struct plan_span *span, st
 	return false;
 }
 
-static void get_hungry(struct cache_object *o)
+/* @seen bytes of room are too few for it: whoever gives some back feeds it. False: somebody did so meanwhile, and may have
+ * fed the others before this one was among them. */
+static bool get_hungry(struct cache_object *o, uint64_t seen)
 {
 	struct cache *c = o->cache;
 	(void)pthread_mutex_lock(&c->fetch_lock);
-	if (list_empty(&o->hungry) && !list_empty(&c->ops)) { /* an op that ends will feed it */
+	bool still = room_of(c) <= seen;
+	if (still && list_empty(&o->hungry)) {
 		list_push_back(&c->hungry, &o->hungry);
 		(void)cache_ref(o);
 	}
 	(void)pthread_mutex_unlock(&c->fetch_lock);
+	return still;
 }
 
 static bool is_over(struct cache_object *o)
@@ -400,10 +343,21 @@ static bool is_over(struct cache_object *o)
 	return true;
 }
 
-void fetch_collect(struct cache_object *o, struct list *launch)
+static void collect_ahead(struct cache_object *o, struct list *launch)
 {
 	struct plan_span span;
 	bool more = false;
+	uint64_t room;
+	do {
+		while (room = room_ahead(o), plan_next(o->plan, room, &span, &more))
+			if (!collect_one(o, &span, launch))
+				return; /* no load is left */
+	} while (more && !get_hungry(o, room));
+}
+
+void fetch_collect(struct cache_object *o, struct list *launch)
+{
+	struct plan_span span;
 	if (!o->plan || is_over(o))
 		return;
 	list_for_each (l, &o->waits) {
@@ -413,11 +367,8 @@ void fetch_collect(struct cache_object *o, struct list *launch)
 			if (!collect_one(o, &span, launch))
 				return; /* no wait is left */
 	}
-	while (!o->passing && plan_next(o->plan, room_ahead(o), &span, &more))
-		if (!collect_one(o, &span, launch))
-			return;
-	if (more)
-		get_hungry(o);
+	if (!o->passing)
+		collect_ahead(o, launch);
 }
 
 static void launch_one(struct op *op)
@@ -491,8 +442,9 @@ void fetch_cancel_all(struct cache_object *o)
 		op_cancel(LIST_ENTRY(l, struct op, link));
 }
 
-/* False when nobody is hungry. */
-static bool feed_one(struct cache *c)
+/* Feeds the one that is hungry longest, and counts it if it got an op. False when nobody is hungry, or the room was too little
+ * for it: it is the last then. */
+static bool feed_one(struct cache *c, int *fed)
 {
 	struct cache_object *o = NULL;
 	struct list launch;
@@ -508,20 +460,27 @@ static bool feed_one(struct cache *c)
 	(void)pthread_mutex_lock(&o->lock);
 	fetch_collect(o, &launch);
 	(void)pthread_mutex_unlock(&o->lock);
+	*fed += !list_empty(&launch);
 	fetch_launch(&launch);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	bool enough = list_empty(&o->hungry);
+	(void)pthread_mutex_unlock(&c->fetch_lock);
 	(void)cache_put(o);
-	return true;
+	return enough;
 }
 
 void fetch_feed(struct cache *c)
 {
-	for (int i = 0; i < FEED_MAX && feed_one(c); i++)
+	/* Who wants nothing any more is passed over, or it would keep the others from being fed. */
+	int fed = 0;
+	while (fed < FEED_MAX && feed_one(c, &fed))
 		;
 }
 
 void fetch_feed_all(struct cache *c)
 {
-	while (feed_one(c))
+	int fed = 0;
+	while (feed_one(c, &fed))
 		;
 }
 

@@ -25,6 +25,10 @@ struct segment {
 	uint32_t generation; /* of the object when it was made */
 	int refs;            /* the op or the writer, and answers that point into it */
 	bool kept;           /* its bytes stand on the tier */
+	uint64_t served;     /* bytes answered from it; one counts twice where two asked for it */
+	bool stays;          /* on cache.unread, for a reader */
+	struct list unread;  /* cache.unread; fetch_lock, its neighbours are other objects' */
+	int64_t unread_ns;   /* since when; fetch_lock */
 };
 
 /* One stretch of an answer: in a segment, or (NULL) on the tier. */
@@ -79,10 +83,22 @@ void fetch_cancel_all(struct cache_object *o);
  * NULL when they are on the tier. Under object.lock. */
 uint64_t fetch_available(struct cache_object *o, uint64_t offset, struct segment **ret_segment);
 
+/* segment.c: a segment of @o with one reference, the caller's; NULL when @buffers are out already or memory is, and then
+ * @starving is put on cache.starving. Under object.lock. */
+MUST_CHECK struct segment *segment_new(struct cache_object *o, uint64_t offset, uint32_t length,
+				       size_t buffers, struct list *starving);
+/* Blocks whose bytes are all in the segment. */
+uint64_t segment_blocks(const struct segment *s);
+/* It is full: it may stay in memory for a reader. Under object.lock. */
+void segment_arrived(struct segment *s);
 /* Gives up a reference. Under object.lock. */
 void segment_unref(struct segment *s);
-/* Lets go what was kept in memory for waits that left. Under object.lock. */
+/* Lets go what is kept in memory for waits that left and readers that are past it. Under object.lock. */
 void segments_sweep(struct cache_object *o);
+/* Buffers are short: the timer lets go all that stays for readers. Under any lock but fetch_lock and timer_lock. */
+void segments_reclaim(struct cache *c);
+/* Lets go what stays too long. When there will be more (CLOCK_MONOTONIC), or INT64_MAX. Under no lock. */
+int64_t segments_expire(struct cache *c, int64_t now_ns);
 
 /* Wakes ops that wait for a buffer. False when there are none. */
 bool fetch_wake_starving(struct cache *c);

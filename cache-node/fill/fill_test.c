@@ -1,4 +1,7 @@
 /* The fill engine with real files and a scripted source. */
+#include <sched.h>
+
+#include "cache-node/cache/internal.h"
 #include "cache-node/fill/test_rig.h"
 #include "common/base/clock.h"
 
@@ -354,6 +357,155 @@ static void a_cache_that_ends_tells_those_who_wait(void **state)
 	rig_open(rig);
 }
 
+/* What stays for a reader stays as long as the reader is slow. */
+static void be_patient(struct rig *rig)
+{
+	pthread_mutex_lock(&rig->cache->fetch_lock);
+	rig->cache->unread_max_ns = NS_PER_S * 3600;
+	pthread_mutex_unlock(&rig->cache->fetch_lock);
+}
+
+/* Waits until all of a small object was fetched and stands on the tier, while its reader has read little. */
+static struct cache_object *fetch_before_its_reader(struct rig *rig, const char *key, uint64_t size)
+{
+	struct cache_object *o = rig_get(rig, key, size);
+	uint64_t sealed = atomic_load(&rig->sealed);
+	cache_open(o);
+	rig_read(o, key, 0, 2 * MB); /* goes forward: the rest is read ahead */
+	assert_int_equal(rig_load(o), 0);
+	while (atomic_load(&rig->sealed) == sealed)
+		sched_yield();
+	return o;
+}
+
+static void a_reader_behind_the_fetch_is_answered_from_memory_not_from_the_tier(void **state)
+{
+	struct rig *rig = *state;
+	be_patient(rig);
+	struct cache_object *o = fetch_before_its_reader(rig, "behind", 4 * MB);
+	rig_read(o, "behind", 2 * MB, 2 * MB);
+	assert_int_equal(rig_stats(rig).reread_bytes, 0);
+	assert_int_equal(rig_stats(rig).buffers_used, 0); /* served whole: nothing stays */
+	rig_read(o, "behind", 0, MB);
+	assert_int_equal(rig_stats(rig).reread_bytes, MB);
+	cache_close(o);
+	cache_put(o);
+}
+
+static void what_no_reader_comes_for_does_not_stay_in_memory(void **state)
+{
+	struct rig *rig = *state;
+	struct cache_object *o = fetch_before_its_reader(rig, "expires", 4 * MB);
+	while (rig_stats(rig).buffers_used > 0) /* UNREAD_NS later at most */
+		sched_yield();
+	rig_read(o, "expires", 2 * MB, 2 * MB);
+	assert_int_equal(rig_stats(rig).reread_bytes, 2 * MB);
+	cache_close(o);
+	cache_put(o);
+}
+
+static void what_stays_for_a_reader_goes_with_its_last_opener(void **state)
+{
+	struct rig *rig = *state;
+	be_patient(rig);
+	struct cache_object *o = fetch_before_its_reader(rig, "closed", 4 * MB);
+	cache_close(o);
+	assert_int_equal(rig_stats(rig).buffers_used, 0);
+	cache_put(o);
+}
+
+static void what_stays_for_slow_readers_is_given_up_when_others_need_buffers(void **state)
+{
+	struct rig *rig = *state;
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow[2] = {fetch_before_its_reader(rig, "slow", 4 * MB),
+					fetch_before_its_reader(rig, "slower", 4 * MB)};
+	struct reader readers[16];
+	struct cache_object *o = rig_get(rig, "others", 60 * MB);
+	for (uint64_t i = 0; i < 16; i++)
+		readers[i] =
+			(struct reader){.o = o, .key = "others", .size = 60 * MB, .seed = i + 1, .reads = 20};
+	run_readers(readers, 16);
+	for (int i = 0; i < 2; i++) {
+		cache_close(slow[i]);
+		cache_put(slow[i]);
+	}
+	cache_put(o);
+}
+
+static void evicting_an_object_lets_go_what_stays_of_it(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t freed = 0;
+	be_patient(rig);
+	struct cache_object *o = fetch_before_its_reader(rig, "evicted", 4 * MB);
+	assert_int_equal(cache_evict(o, true, &freed), 0);
+	assert_int_equal(rig_stats(rig).buffers_used, 0);
+	rig_read(o, "evicted", 0, 4 * MB);
+	cache_close(o);
+	cache_put(o);
+}
+
+/* A reader of an object of its own whose segments take all the room to read ahead, with nothing on its way any more. */
+static struct cache_object *fill_the_room(struct rig *rig, const char *key)
+{
+	struct cache_object *o = rig_get(rig, key, 13 * MB);
+	uint64_t sealed = atomic_load(&rig->sealed);
+	cache_open(o);
+	rig_read(o, key, 0, 5 * MB); /* its window is 8 MiB now, which is half of the memory */
+	while (atomic_load(&rig->sealed) == sealed)
+		sched_yield();
+	assert_int_equal(rig_stats(rig).buffers_used, 8 * MB);
+	return o;
+}
+
+static void a_load_that_waits_for_room_goes_on_when_what_a_reader_left_is_let_go(void **state)
+{
+	struct rig *rig = *state;
+	struct test_load load;
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow = fill_the_room(rig, "slow"), *o = rig_get(rig, "loaded", 4 * MB);
+	test_load_start(&load, o);
+	cache_close(slow); /* its segments go, and nothing else ends */
+	assert_int_equal(test_load_wait(&load), 0);
+	cache_put(slow);
+	cache_put(o);
+}
+
+static void a_load_that_waits_for_room_is_not_forgotten_behind_readers_that_left(void **state)
+{
+	enum { N = 6 };
+	static const char *const keys[N] = {"0", "1", "2", "3", "4", "5"};
+	struct rig *rig = *state;
+	struct test_load load;
+	struct cache_object *left[N];
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow = fill_the_room(rig, "slow"), *o = rig_get(rig, "loaded", 4 * MB);
+	for (int i = 0; i < N; i++) {
+		left[i] = rig_get(rig, keys[i], 20 * MB);
+		cache_open(left[i]);
+		rig_read(left[i], keys[i], 0, 256 * KB); /* would read ahead, had it room */
+	}
+	for (int i = 0; i < N; i++)
+		cache_close(left[i]);
+	test_load_start(&load, o);
+	cache_close(slow);
+	assert_int_equal(test_load_wait(&load), 0);
+	for (int i = 0; i < N; i++)
+		cache_put(left[i]);
+	cache_put(slow);
+	cache_put(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +525,13 @@ int main(void)
 		T(random_cancels_never_lose_or_repeat_an_answer),
 		T(when_no_tier_has_room_bytes_pass_by),
 		T(a_cache_that_ends_tells_those_who_wait),
+		T(a_reader_behind_the_fetch_is_answered_from_memory_not_from_the_tier),
+		T(what_no_reader_comes_for_does_not_stay_in_memory),
+		T(what_stays_for_a_reader_goes_with_its_last_opener),
+		T(what_stays_for_slow_readers_is_given_up_when_others_need_buffers),
+		T(evicting_an_object_lets_go_what_stays_of_it),
+		T(a_load_that_waits_for_room_goes_on_when_what_a_reader_left_is_let_go),
+		T(a_load_that_waits_for_room_is_not_forgotten_behind_readers_that_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

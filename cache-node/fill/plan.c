@@ -4,6 +4,8 @@
 
 #include "common/base/mem.h"
 
+#define PLAN_LAG (2 * PLAN_WINDOW_MIN) /* bytes that requests of one reader come late */
+
 struct stream {
 	uint64_t id;     /* 0: guessed */
 	uint64_t next;   /* offset behind its last read */
@@ -14,7 +16,7 @@ struct stream {
 };
 
 struct plan {
-	uint64_t size, blocks;
+	uint64_t size, blocks, span_bytes;
 	uint32_t block_bytes, loads, load_spans;
 	uint64_t load_next; /* no block before it is absent, as far as a load knows */
 	uint64_t reads;
@@ -33,15 +35,18 @@ static void bit_put(uint64_t *map, uint64_t i, bool on)
 	map[i / 64] = on ? map[i / 64] | bit : map[i / 64] & ~bit;
 }
 
-int plan_new(uint64_t size, uint32_t block_bytes, struct plan **ret)
+int plan_new(uint64_t size, uint32_t block_bytes, uint64_t span_bytes, struct plan **ret)
 {
 	CHECK(size > 0);
 	CHECK(block_bytes > 0 && (block_bytes & (block_bytes - 1)) == 0 && block_bytes <= PLAN_WINDOW_MIN);
+	CHECK(span_bytes >= PLAN_WINDOW_MIN && span_bytes <= PLAN_SPAN_MAX &&
+	      span_bytes % PLAN_WINDOW_MIN == 0);
 	CLEANUP(plan_free) struct plan *p = mem_calloc(1, sizeof *p);
 	if (!p)
 		return -ENOMEM;
 	p->size = size;
 	p->block_bytes = block_bytes;
+	p->span_bytes = span_bytes;
 	p->blocks = (size + block_bytes - 1) / block_bytes;
 	size_t words = (size_t)((p->blocks + 63) / 64);
 	p->here = mem_calloc(words, sizeof *p->here);
@@ -151,7 +156,7 @@ static bool absent(const struct plan *p, uint64_t block)
 /* The run of absent blocks from @first on, before @end and within one span, marked as in flight. */
 static void take_run(struct plan *p, uint64_t first, uint64_t end, enum plan_kind kind, struct plan_span *ret)
 {
-	uint64_t per_span = PLAN_SPAN_BYTES / p->block_bytes;
+	uint64_t per_span = p->span_bytes / p->block_bytes;
 	uint64_t span_end = MIN(MIN(end, p->blocks), (first / per_span + 1) * per_span);
 	uint64_t b = first;
 	CHECK(first < span_end);
@@ -194,7 +199,7 @@ static bool next_ahead(struct plan *p, struct stream *s, uint64_t room, struct p
 {
 	uint64_t to = window_end(p, s);
 	uint64_t from = MAX(s->ahead, s->next);
-	uint64_t piece = MIN(MAX(s->window / 2, PLAN_WINDOW_MIN), PLAN_SPAN_BYTES);
+	uint64_t piece = MIN(MAX(s->window / 2, PLAN_WINDOW_MIN), p->span_bytes);
 	if (from >= to || (to < p->size && to - from < piece))
 		return false;
 	uint64_t b = from / p->block_bytes, end = block_end(p, to);
@@ -203,7 +208,7 @@ static bool next_ahead(struct plan *p, struct stream *s, uint64_t room, struct p
 	s->ahead = b * p->block_bytes;
 	if (b == end)
 		return false;
-	if (room < p->block_bytes || room < MIN(PLAN_WINDOW_MIN, (end - b) * p->block_bytes)) {
+	if (room < MIN(piece, (end - b) * p->block_bytes)) {
 		*ret_short = true;
 		return false;
 	}
@@ -220,8 +225,7 @@ static bool next_load(struct plan *p, uint64_t room, struct plan_span *ret, bool
 		p->load_next++;
 	if (p->load_next == p->blocks)
 		return false;
-	if (room < p->block_bytes ||
-	    room < MIN(PLAN_WINDOW_MIN, (p->blocks - p->load_next) * p->block_bytes)) {
+	if (room < MIN(p->span_bytes, (p->blocks - p->load_next) * p->block_bytes)) {
 		*ret_short = true;
 		return false;
 	}
@@ -257,6 +261,17 @@ bool plan_wants(const struct plan *p, uint64_t first, uint64_t count)
 		const struct stream *s = &p->streams[i];
 		uint64_t to = window_end(p, s);
 		if (to && s->next < (first + count) * p->block_bytes && first * p->block_bytes < to)
+			return true;
+	}
+	return false;
+}
+
+bool plan_reads_soon(const struct plan *p, uint64_t first, uint64_t count)
+{
+	uint64_t from = first * p->block_bytes, to = (first + count) * p->block_bytes;
+	for (unsigned i = 0; i < PLAN_STREAMS; i++) {
+		const struct stream *s = &p->streams[i];
+		if (s->used && s->window && s->next < to + PLAN_LAG && from < s->next + s->window)
 			return true;
 	}
 	return false;

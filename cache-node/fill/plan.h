@@ -18,7 +18,7 @@
 
 #define PLAN_WINDOW_MIN (UINT64_C(1) << 20)  /* bytes */
 #define PLAN_WINDOW_MAX (UINT64_C(64) << 20) /* bytes */
-#define PLAN_SPAN_BYTES (UINT64_C(8) << 20)  /* one fetch, at most; spans end at multiples of it */
+#define PLAN_SPAN_MAX   (UINT64_C(8) << 20)  /* bytes */
 #define PLAN_STREAMS    16 /* readers told apart; the one that read longest ago is forgotten */
 #define PLAN_LOAD_SPANS 4  /* fetches a load keeps in flight */
 
@@ -33,8 +33,9 @@ struct plan_span {
 };
 
 /* A plan for an object of @size bytes (at least 1) in blocks of @block_bytes (a power of two, at most PLAN_WINDOW_MIN),
- * all absent. 0 and *ret is the caller's, or -ENOMEM. */
-MUST_CHECK int plan_new(uint64_t size, uint32_t block_bytes, struct plan **ret);
+ * all absent. One fetch takes @span_bytes at most (PLAN_WINDOW_MIN to PLAN_SPAN_MAX, a multiple of the former) and ends at a
+ * multiple of them. 0 and *ret is the caller's, or -ENOMEM. */
+MUST_CHECK int plan_new(uint64_t size, uint32_t block_bytes, uint64_t span_bytes, struct plan **ret);
 struct plan *plan_free(struct plan *p); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct plan *, plan_free)
 
@@ -65,6 +66,9 @@ void plan_ended(struct plan *p, const struct plan_span *span);
 
 /* Whether a stream or a load still wants some of these blocks. */
 bool plan_wants(const struct plan *p, uint64_t first, uint64_t count);
+
+/* Whether a stream that goes forward is about to read some of these blocks, or just did: requests come out of order. */
+bool plan_reads_soon(const struct plan *p, uint64_t first, uint64_t count);
 
 /* For tests and checks: the state of one block. */
 bool plan_is_here(const struct plan *p, uint64_t block);

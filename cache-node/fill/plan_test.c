@@ -19,7 +19,7 @@
 static struct plan *make(uint64_t size)
 {
 	struct plan *p = NULL;
-	assert_int_equal(plan_new(size, BLOCK, &p), 0);
+	assert_int_equal(plan_new(size, BLOCK, PLAN_SPAN_MAX, &p), 0);
 	return p;
 }
 
@@ -159,8 +159,10 @@ static void what_is_fetched_ahead_stays_within_the_room(void **state)
 	plan_loads(p, 1);
 	assert_false(plan_next(p, 0, &s, &more));
 	assert_true(more);
-	assert_true(plan_next(p, 3 * MB, &s, &more));
-	assert_int_equal(s.count, 12);
+	assert_false(plan_next(p, PLAN_SPAN_MAX - 1, &s, &more)); /* rather later than in small pieces */
+	assert_true(more);
+	assert_true(plan_next(p, PLAN_SPAN_MAX, &s, &more));
+	assert_int_equal(s.count, PLAN_SPAN_MAX / BLOCK);
 	plan_read(p, 50 * MB, MB, 1);
 	plan_read(p, 51 * MB, MB, 1);
 	assert_true(plan_next_read(p, 51 * MB, MB, 0, &s));
@@ -182,12 +184,27 @@ static void after_a_failure_nothing_is_read_ahead_until_somebody_reads(void **st
 	plan_free(p);
 }
 
+static void blocks_are_read_soon_from_just_behind_a_stream_to_the_end_of_its_window(void **state)
+{
+	struct plan *p = make(100 * MB);
+	plan_read(p, 10 * MB, MB, 1); /* begins in the middle: not known to go on */
+	assert_false(plan_reads_soon(p, 11 * 4, 4));
+	plan_read(p, 11 * MB, MB, 1); /* next 12 MB, window 1 MB */
+	assert_true(plan_reads_soon(p, 12 * 4, 4));
+	assert_true(plan_reads_soon(p, 10 * 4 + 1, 4)); /* late requests */
+	assert_false(plan_reads_soon(p, 9 * 4, 4));
+	assert_false(plan_reads_soon(p, 13 * 4, 4));
+	plan_calm(p);
+	assert_false(plan_reads_soon(p, 12 * 4, 4));
+	plan_free(p);
+}
+
 static void running_out_of_memory_is_an_error_and_leaks_nothing(void **state)
 {
 	for (int n = 0; n < 3; n++) {
 		struct plan *p = NULL;
 		mem_fail_after(n, 0);
-		assert_int_equal(plan_new(MB, BLOCK, &p), -ENOMEM);
+		assert_int_equal(plan_new(MB, BLOCK, PLAN_SPAN_MAX, &p), -ENOMEM);
 		mem_fail_after(-1, 0);
 	}
 }
@@ -205,7 +222,7 @@ static void add(struct history *h, const struct plan_span *s)
 {
 	assert_true(h->count < LENGTH(h->flying));
 	assert_true(s->count >= 1 && s->first + s->count <= h->blocks);
-	assert_true(s->count * BLOCK <= PLAN_SPAN_BYTES);
+	assert_true(s->count * BLOCK <= PLAN_SPAN_MAX);
 	for (uint64_t b = s->first; b < s->first + s->count; b++) {
 		assert_int_equal(h->covered[b]++, 0);
 		assert_false(plan_is_here(h->p, b));
@@ -297,6 +314,7 @@ int main(void)
 		cmocka_unit_test(a_load_takes_all_that_is_absent_with_few_fetches_at_once),
 		cmocka_unit_test(what_is_fetched_ahead_stays_within_the_room),
 		cmocka_unit_test(after_a_failure_nothing_is_read_ahead_until_somebody_reads),
+		cmocka_unit_test(blocks_are_read_soon_from_just_behind_a_stream_to_the_end_of_its_window),
 		cmocka_unit_test(running_out_of_memory_is_an_error_and_leaks_nothing),
 		cmocka_unit_test(random_histories_keep_single_flight_and_end_complete),
 	};

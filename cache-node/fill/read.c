@@ -53,10 +53,15 @@ static void answer_release(struct cache_object *o, struct answer *a)
 		segments |= a->pieces[i].segment != NULL;
 	if (segments) {
 		(void)pthread_mutex_lock(&o->lock);
-		for (int i = 0; i < a->count; i++)
-			if (a->pieces[i].segment)
-				segment_unref(a->pieces[i].segment);
+		for (int i = 0; i < a->count; i++) {
+			struct segment *s = a->pieces[i].segment;
+			if (!s)
+				continue;
+			s->served += a->pieces[i].length;
+			segment_unref(s);
+		}
 		(void)pthread_mutex_unlock(&o->lock);
+		fetch_feed(o->cache); /* there may be room again */
 	}
 	a->count = 0;
 	a->body = body_unref(a->body);
@@ -75,6 +80,7 @@ static int piece_read(struct cache_object *o, struct body *b, const struct piece
 		to = MIN((to + SIDECAR_BLOCK_BYTES - 1) / SIDECAR_BLOCK_BYTES * SIDECAR_BLOCK_BYTES, b->size);
 	}
 	int r = body_read(b, from, *buf, to - from, &bad);
+	(void)atomic_fetch_add(&o->cache->counters.reread_bytes, to - from);
 	if (r) {
 		object_bad_block(o, b, bad, r);
 		return r;

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "cache-node/fuse/session_impl.h"
-#include "common/base/fd.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/fuse_kernel.h"
@@ -32,7 +31,7 @@ static struct open_file *file_find(struct session *s, uint64_t node_id)
 	return NULL;
 }
 
-static int file_make(struct session *s, const struct manifest_found *entry, uint64_t node_id,
+static int file_make(struct session *s, uint64_t config, const struct manifest_found *entry, uint64_t node_id,
 		     struct open_file **ret)
 {
 	struct open_file *f = mem_calloc(1, sizeof *f);
@@ -42,7 +41,7 @@ static int file_make(struct session *s, const struct manifest_found *entry, uint
 	*f = (struct open_file){.node_id = node_id, .size = entry->e.size};
 	list_init(&f->link);
 	struct err err = {0};
-	int r = f->size ? s->view.object(s->view.ctx, entry, &f->object, &err) : 0;
+	int r = f->size ? s->view.object(s->view.ctx, config, entry, &f->object, &err) : 0;
 	if (r) {
 		log_write(LOG_WARN, "file cannot be served", LOG_STR("path", entry->e.path),
 			  LOG_STR("error", err_words(&err, r)), NULL);
@@ -90,14 +89,17 @@ static int file_get(struct session *s, uint64_t id, struct open_file **ret)
 		return 0;
 	}
 	struct manifest_found entry;
+	uint64_t config = 0;
 	(void)pthread_rwlock_rdlock(&s->tree);
 	struct shm_node *node = nodes_get(s->nodes, id);
 	int r = node ? session_entry(s, node, &entry) : -ESTALE;
 	if (!r && entry.e.type != MANIFEST_FILE)
 		r = -EISDIR;
+	if (!r)
+		config = s->shm.h->versions[node->version].config;
 	(void)pthread_rwlock_unlock(&s->tree);
 	if (!r)
-		r = file_make(s, &entry, id, &fresh);
+		r = file_make(s, config, &entry, id, &fresh);
 	if (r)
 		return r;
 	(void)pthread_mutex_lock(&s->opens.lock);
@@ -138,51 +140,17 @@ static void end_resident(struct open_file *f)
 
 /* ---- open ---- */
 
-/* Whether an error of BACKING_OPEN says that this mount can never pass anything through. */
-static bool is_final(int r)
-{
-	return r == -EPERM || r == -EOPNOTSUPP || r == -ENOSYS || r == -ENOTTY;
-}
-
-static int32_t register_backing(struct session *s, struct open_file *f)
-{
-	struct err err = {0};
-	int32_t id = 0;
-	CLEANUP(fd_close) int fd = cache_object_file(f->object);
-
-	int r = fd < 0 ? fd : mounter_backing_open(s->mounter, s->shm.h->session, fd, &id, &err);
-	if (!r)
-		return id;
-	if (r == -EAGAIN)
-		return 0;
-	log_write(LOG_WARN, "no passthrough, cached mode", LOG_STR("why", err_words(&err, r)),
-		  LOG_STR("for", is_final(r) ? "this mount" : "this open"), NULL);
-	if (is_final(r))
-		s->passthrough = false;
-	return 0;
-}
-
 /* opens.lock is held. The backing id to open with, or 0: cached mode. */
-static int32_t choose_mode(struct session *s, struct shm_node *node, struct open_file *f)
+static int32_t choose_mode(const struct session *s, struct shm_node *node, const struct open_file *f)
 {
 	int32_t id = atomic_load(&node->backing_id);
 
-	if (atomic_load(&node->opens_passthrough) && id > 0)
-		return id;
-	if (!s->passthrough || !f->object || atomic_load(&node->opens_cached))
+	if (id <= 0)
 		return 0;
-	if (id > 0)
-		return id;
-	if (cache_object_state(f->object) != CACHE_COMPLETE)
-		return 0;
-	id = register_backing(s, f);
-	if (id > 0) {
-		atomic_store(&node->backing_id, id);
-		if (node->flags & SHM_NODE_PAGES)
-			notify_inode(
-				s, atomic_load(&node->id)); /* the same bytes need not lie in memory twice */
-	}
-	return id;
+	return atomic_load(&node->opens_passthrough) ||
+			       (s->passthrough && f->object && !atomic_load(&node->opens_cached))
+		       ? id
+		       : 0;
 }
 
 static int reply_passthrough(fuse_req_t req, uint64_t fh, int32_t id)
@@ -201,9 +169,20 @@ static int reply_cached(fuse_req_t req, struct fuse_file_info *fi, uint64_t fh)
 	return fuse_reply_open(req, fi);
 }
 
-/* opens.lock is held. */
-static void open_locked(struct session *s, fuse_req_t req, struct shm_node *node, struct open_file *f,
-			struct fuse_file_info *fi)
+/* opens.lock is held. The backing id that nobody needs any more, or 0. */
+static int32_t forget_open(struct shm_node *node, struct open_file *f)
+{
+	if (atomic_load(&node->opens_passthrough))
+		return 0;
+	int32_t id = atomic_exchange(&node->backing_id, 0);
+	if (f && !atomic_load(&node->opens_cached))
+		end_resident(f);
+	return id;
+}
+
+/* opens.lock is held. The backing id that nobody needs any more, or 0. */
+static int32_t open_locked(struct session *s, fuse_req_t req, struct shm_node *node, struct open_file *f,
+			   struct fuse_file_info *fi)
 {
 	struct shm_slot *slot = session_current_slot(s);
 	int32_t id = choose_mode(s, node, f);
@@ -223,15 +202,15 @@ static void open_locked(struct session *s, fuse_req_t req, struct shm_node *node
 	/* Nobody waits: no RELEASE will come for this reply. What a killed predecessor counted it had answered, though: its
 	 * opener will release it. */
 	if (r != -ENOENT || !fresh)
-		return;
+		return 0;
 	atomic_fetch_sub(opens, 1);
-	if (!atomic_load(&node->opens_cached) && !atomic_load(&node->opens_passthrough))
-		end_resident(f);
+	return forget_open(node, f);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
+	int32_t spare = 0, unused = 0;
 	struct open_file *f;
 
 	int r = file_get(s, id, &f);
@@ -241,14 +220,23 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	}
 	(void)pthread_mutex_lock(&s->opens.lock);
 	struct shm_node *node = nodes_get(s->nodes, id);
+	if (node && backing_is_wanted(s, node, f)) {
+		(void)pthread_mutex_unlock(&s->opens.lock);
+		spare = backing_ask(s, f);
+		(void)pthread_mutex_lock(&s->opens.lock);
+		node = nodes_get(s->nodes, id);
+		spare = backing_install(s, node, spare);
+	}
 	if (node)
-		open_locked(s, req, node, f, fi);
+		unused = open_locked(s, req, node, f, fi);
 	else
 		session_reply_error(s, req, -ESTALE);
 	bool last = file_drop(f);
 	(void)pthread_mutex_unlock(&s->opens.lock);
 	if (last)
 		file_destroy(f);
+	backing_close(s, spare);
+	backing_close(s, unused);
 }
 
 /* ---- release ---- */
@@ -264,12 +252,7 @@ static void decrement(_Atomic uint32_t *count)
 static int32_t release_locked(struct shm_node *node, struct open_file *f, uint64_t fh)
 {
 	decrement((fh & 3) == HANDLE_PASSTHROUGH ? &node->opens_passthrough : &node->opens_cached);
-	if (atomic_load(&node->opens_passthrough))
-		return 0;
-	int32_t id = atomic_exchange(&node->backing_id, 0);
-	if (f && !atomic_load(&node->opens_cached))
-		end_resident(f);
-	return id;
+	return forget_open(node, f);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -289,9 +272,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	if (last)
 		file_destroy(f);
 	(void)fuse_reply_err(req, 0);
-	if (backing > 0 && mounter_backing_close(s->mounter, s->shm.h->session, backing, NULL))
-		log_write(LOG_DEBUG, "a backing id stays open until the mount ends", LOG_INT("id", backing),
-			  NULL);
+	backing_close(s, backing);
 }
 
 /* ---- read ---- */
@@ -299,7 +280,7 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 void read_op_unref(struct read_op *op)
 {
 	if (atomic_fetch_sub(&op->refs, 1) == 1)
-		session_free_slot(op->session, op->slot);
+		slots_read_op_done(op);
 }
 
 static void read_done(struct cache_read *r, int status, const struct iovec *iov, int iov_count,
@@ -335,17 +316,14 @@ static void on_interrupt(fuse_req_t req, void *arg)
 static void read_start(struct session *s, fuse_req_t req, struct open_file *f, uint64_t off, uint32_t len,
 		       uint64_t fh)
 {
-	uint32_t slot = session_take_slot();
-	struct read_op *op = &s->read_ops[slot];
+	struct read_op *op = slots_read_op(s, slots_take_holder());
 
 	op->read = (struct cache_read){
 		.offset = off, .length = len, .stream = fh | 1ULL << 63, .done = read_done, .ctx = op};
 	op->session = s;
 	op->file = f;
 	op->req = req;
-	op->slot = slot;
-	atomic_store(&op->refs,
-		     2); /* one is this function's, so that an early end does not free the slot under it */
+	atomic_store(&op->refs, 2); /* one is this function's, so that an early end frees nothing under it */
 	atomic_store(&op->done, false);
 	atomic_store(&op->started, false);
 	atomic_store(&op->interrupted, false);
@@ -354,6 +332,8 @@ static void read_start(struct session *s, fuse_req_t req, struct open_file *f, u
 	cache_read_start(f->object, &op->read);
 	/* The cache knows only reads that were started: an interrupt that came before is handled here. */
 	atomic_store(&op->started, true);
+	if (!atomic_load(&op->done))
+		slots_park(op);
 	if (atomic_load(&op->interrupted) && !atomic_load(&op->done))
 		notify_cancel(s, op);
 	read_op_unref(op);

@@ -9,7 +9,9 @@
 #include "common/base/mem.h"
 #include "common/fuse_kernel.h"
 
-#define MAX_BACKGROUND 256 /* the defaults (12, 9) starve read-ahead */
+/* The defaults (12, 9) starve read-ahead. Reads ahead wait among these: as many as may hang on a source that is dead, so that
+ * those of other files go on; above the congestion threshold the kernel reads ahead no further. */
+#define MAX_BACKGROUND 4096
 #define CONGESTION     192
 #define PROTO_MINOR    40u /* newest minor this code was written for */
 

@@ -190,11 +190,11 @@ static void memory_of_another_layout_is_refused_with_words(void **state)
 	int fd;
 
 	assert_int_equal(map_fresh(&fd, &shm), 0);
-	shm.h->version = 2;
+	shm.h->version = SHM_VERSION + 1;
 	struct shm other;
 	assert_int_equal(shm_map(fd, &other, &err), -EPROTO);
-	assert_string_equal(err.text, "session memory: layout version 2, this program knows 1");
-	shm.h->version = 1;
+	assert_string_equal(err.text, "session memory: layout version 3, this program knows 2");
+	shm.h->version = SHM_VERSION;
 	shm.h->nodes_at += 4096;
 	assert_int_equal(shm_map(fd, &other, &err), -ERR_CORRUPT);
 	shm.h->magic = 0;

@@ -1,15 +1,11 @@
 /*
  * Life of a session: attach (map the memory, open the manifests it uses, give libfuse its INIT again) -> answer what a
  * former worker left in the slots -> serve until the mount is gone.
- *
- * A slot's life: free -> marked READING before read(2) -> holds a request -> answered -> free. Whoever starts after a kill
- * finds the marked ones; an answer given twice gets ENOENT from the kernel, which does no harm.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -19,27 +15,8 @@
 #include "common/base/mem.h"
 #include "common/fuse_kernel.h"
 
-#define NO_SLOT         UINT32_MAX
 #define THREADS_DEFAULT 4u
 #define REPLAY_UNIQUE   0x7ffffffffffffff1ULL /* odd: never the kernel's, which answers ENOENT to the reply */
-
-/* libfuse hands its callbacks a request and nothing of the thread: the slot being processed is remembered here. */
-static _Thread_local uint32_t current_slot = NO_SLOT;
-
-uint32_t session_take_slot(void)
-{
-	uint32_t slot = current_slot;
-
-	CHECK(slot != NO_SLOT);
-	current_slot = NO_SLOT;
-	return slot;
-}
-
-struct shm_slot *session_current_slot(struct session *s)
-{
-	CHECK(current_slot != NO_SLOT);
-	return &s->shm.slots[current_slot];
-}
 
 void session_reply_error(struct session *s, fuse_req_t req, int code)
 {
@@ -48,57 +25,12 @@ void session_reply_error(struct session *s, fuse_req_t req, int code)
 	(void)fuse_reply_err(req, err_to_errno(code));
 }
 
-/* ---- slots ---- */
-
-void session_free_slot(struct session *s, uint32_t slot)
-{
-	atomic_store(&s->shm.slots[slot].state, SHM_SLOT_FREE);
-	(void)pthread_mutex_lock(&s->slots.lock);
-	s->slots.free[s->slots.count++] = slot;
-	(void)pthread_cond_signal(&s->slots.more);
-	(void)pthread_mutex_unlock(&s->slots.lock);
-}
-
-/* All slots busy means SHM_SLOTS reads wait for the source: the next request waits in the kernel. */
-static uint32_t get_slot(struct session *s)
-{
-	(void)pthread_mutex_lock(&s->slots.lock);
-	while (!s->slots.count)
-		(void)pthread_cond_wait(&s->slots.more, &s->slots.lock);
-	uint32_t slot = s->slots.free[--s->slots.count];
-	(void)pthread_mutex_unlock(&s->slots.lock);
-	return slot;
-}
-
-static void slots_init(struct session *s)
-{
-	(void)pthread_mutex_init(&s->slots.lock, NULL);
-	(void)pthread_cond_init(&s->slots.more, NULL);
-	for (uint32_t i = SHM_SLOTS; i-- > 0;) /* the first places are used most: fewer pages are touched */
-		if (!shm_slot_request(&s->shm.slots[i]))
-			s->slots.free[s->slots.count++] = i;
-	/* A fault while the kernel copies a request into a slot, in a process being killed, would lose the request. */
-	(void)madvise(s->shm.slots, s->shm.h->slot_count * sizeof(struct shm_slot), MADV_POPULATE_WRITE);
-}
-
-static void process(struct session *s, uint32_t slot)
-{
-	struct fuse_in_header *in = (void *)s->shm.slots[slot].request;
-	struct fuse_buf buf = {.size = in->len, .mem = in};
-
-	current_slot = slot;
-	fuse_session_process_buf(s->fuse, &buf);
-	if (current_slot != NO_SLOT)
-		session_free_slot(s, slot);
-	current_slot = NO_SLOT;
-}
-
 /* ---- threads ---- */
 
 /* False when the mount is gone. */
 static bool serve_one(struct session *s)
 {
-	uint32_t i = get_slot(s);
+	uint32_t i = slots_get(s);
 	struct shm_slot *slot = &s->shm.slots[i];
 
 	memset(slot->request, 0, sizeof(struct fuse_in_header)); /* a length says that a request came */
@@ -108,10 +40,10 @@ static bool serve_one(struct session *s)
 	int eno = errno;
 	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
 		atomic_fetch_add(&s->requests, 1);
-		process(s, i);
+		slots_process(s, i);
 		return true;
 	}
-	session_free_slot(s, i);
+	slots_free(s, i);
 	if (n < 0 &&
 	    (eno == EINTR || eno == EAGAIN || eno == ENOENT)) /* ENOENT: interrupted before it was read */
 		return true;
@@ -208,7 +140,8 @@ static int open_versions(struct session *s, const struct session_config *c, stru
 	struct shm_header *h = s->shm.h;
 
 	if (atomic_load(&h->current) >= SHM_VERSIONS_MAX) { /* a new mount */
-		h->versions[0] = (struct shm_version){.number = c->version, .root = c->root};
+		h->versions[0] = (struct shm_version){
+			.number = c->version.number, .root = c->version.root, .config = c->version.config};
 		nodes_root(s->nodes)->version = 0;
 		atomic_store(&h->current, 0);
 	}
@@ -245,14 +178,6 @@ static int start_threads(struct session *s, uint32_t wanted, struct err *err)
 	return 0;
 }
 
-static void answer_leftovers(struct session *s)
-{
-	shm_count_requests(&s->shm, &s->recovered, &s->recovered_reads);
-	for (uint32_t i = 0; i < SHM_SLOTS; i++)
-		if (shm_slot_request(&s->shm.slots[i]))
-			process(s, i);
-}
-
 static int build(struct session *s, const struct session_config *c, struct err *err)
 {
 	s->dev_fd = fcntl(c->dev_fd, F_DUPFD_CLOEXEC, 3);
@@ -262,8 +187,9 @@ static int build(struct session *s, const struct session_config *c, struct err *
 	if (r)
 		return r;
 	s->passthrough = s->shm.h->features & SHM_PASSTHROUGH;
-	s->read_ops = mem_calloc(SHM_SLOTS, sizeof *s->read_ops);
-	r = s->read_ops ? nodes_new(&s->shm, &s->nodes) : -ENOMEM;
+	r = slots_init(s);
+	if (!r)
+		r = nodes_new(&s->shm, &s->nodes);
 	if (r)
 		return err_set(err, r, "node table: %s", err_text(r));
 	r = open_versions(s, c, err);
@@ -271,7 +197,6 @@ static int build(struct session *s, const struct session_config *c, struct err *
 		r = attach(s, err);
 	if (r)
 		return r;
-	slots_init(s);
 	r = notify_start(s);
 	if (r)
 		return err_set(err, r, "no thread for a mount: %s", err_text(r));
@@ -290,24 +215,16 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	s->view = config->view;
 	s->mounter = config->mounter;
 	(void)pthread_rwlock_init(&s->tree, NULL);
+	(void)pthread_mutex_init(&s->backing.lock, NULL);
 	int r = build(s, config, err);
 	if (r)
 		return r;
-	answer_leftovers(s);
+	slots_answer_leftovers(s);
 	r = start_threads(s, config->threads, err);
 	if (r)
 		return r;
 	*ret = TAKE(s);
 	return 0;
-}
-
-/* Reads still with the cache hold slots: each ends by its deadline at the latest. */
-static void wait_for_reads(struct session *s)
-{
-	(void)pthread_mutex_lock(&s->slots.lock);
-	while (s->slots.count < SHM_SLOTS)
-		(void)pthread_cond_wait(&s->slots.more, &s->slots.lock);
-	(void)pthread_mutex_unlock(&s->slots.lock);
 }
 
 struct session *session_free(struct session *s)
@@ -317,10 +234,11 @@ struct session *session_free(struct session *s)
 	for (uint32_t i = 0; i < s->thread_count; i++)
 		(void)pthread_join(s->threads[i], NULL);
 	if (s->notify.started) {
-		for (uint32_t i = 0; i < SHM_SLOTS; i++)
-			if (shm_slot_request(&s->shm.slots[i]) && !atomic_load(&s->read_ops[i].done))
+		for (uint32_t i = 0; i < s->parking.high;
+		     i++) /* ends the reads that run, passes the others over */
+			if (!atomic_load(&s->read_ops[i].done))
 				notify_cancel(s, &s->read_ops[i]);
-		wait_for_reads(s);
+		slots_wait_for_reads(s);
 		notify_stop(s);
 		opens_done(s);
 	}
@@ -331,7 +249,8 @@ struct session *session_free(struct session *s)
 	(void)nodes_free(s->nodes);
 	shm_unmap(&s->shm);
 	(void)fd_close(s->dev_fd);
-	(void)mem_free(s->read_ops);
+	slots_done(s);
+	backing_done(s);
 	(void)pthread_rwlock_destroy(&s->tree);
 	return mem_free(s);
 }

@@ -28,9 +28,9 @@ struct session;
 struct session_view {
 	/* Opens a version's manifest; the session frees it. */
 	int (*open_version)(void *ctx, const struct hash256 *root, struct manifest **ret, struct err *err);
-	/* The cache object of a file (not of an empty one); the session puts it. */
-	int (*object)(void *ctx, const struct manifest_found *entry, struct cache_object **ret,
-		      struct err *err);
+	/* The cache object of a file (not of an empty one) of a version with that config; the session puts it. */
+	int (*object)(void *ctx, uint64_t config, const struct manifest_found *entry,
+		      struct cache_object **ret, struct err *err);
 	/* The mount is gone: somebody unmounted it. Called once, from a session thread. */
 	void (*ended)(void *ctx, struct session *s);
 	void *ctx;
@@ -39,13 +39,19 @@ struct session_view {
 	mode_t mode; /* permission bits of files; x of the source is kept for those who may read */
 };
 
+/* A version of the dataset. */
+struct session_version {
+	uint64_t number;     /* not 0 */
+	struct hash256 root; /* of its manifest */
+	uint64_t config;     /* names the sources its entries point into */
+};
+
 struct session_config {
 	int dev_fd, memory_fd; /* duplicated */
 	struct mounter_client *mounter;
 	struct session_view view;
-	uint64_t version; /* shown where the memory names none yet */
-	struct hash256 root;
-	uint32_t threads; /* 0: 4 */
+	struct session_version version; /* shown where the memory names none yet */
+	uint32_t threads;               /* 0: 4 */
 };
 
 /* Attaches, answers what a former worker left, serves. 0, -errno with words. */
@@ -57,8 +63,7 @@ DEFINE_CLEANUP(struct session *, session_free)
 
 /* Shows another version from here on: unchanged files keep their nodes, the kernel is told what changed, open files and
  * directory handles go on in theirs. 0, also when it is shown already; -EBUSY when too many versions are in use; -errno. */
-MUST_CHECK int session_switch(struct session *s, uint64_t version, const struct hash256 *root,
-			      struct err *err);
+MUST_CHECK int session_switch(struct session *s, const struct session_version *version, struct err *err);
 
 /* The object was sealed: files of it that are open in cached mode get a new node, so that new opens pass through. */
 void session_object_sealed(struct session *s, const struct hash256 *object);

@@ -1,6 +1,7 @@
 /*
- * session_impl - what the files of the session share: session.c (life, threads), tree_ops.c (lookup, getattr, readdir),
- * file_ops.c (open, read, release), switch.c (change of version), notify.c (messages to the kernel). Private to fuse/.
+ * session_impl - what the files of the session share: session.c (life, threads), slots.c (where requests lie), tree_ops.c
+ * (lookup, getattr, readdir), file_ops.c (open, read, release), backing.c (the mounter's part in it), switch.c (change of
+ * version), notify.c (messages to the kernel). Private to fuse/.
  */
 #ifndef CACHE_NODE_FUSE_SESSION_IMPL_H
 #define CACHE_NODE_FUSE_SESSION_IMPL_H
@@ -32,13 +33,13 @@ struct open_file {
 	bool resident; /* holds that one */
 };
 
-/* A READ on its way; one a slot, so none is allocated while serving. */
+/* A READ on its way; one a parking place, so none is allocated while serving. */
 struct read_op {
 	struct cache_read read;
 	struct session *session;
 	struct open_file *file;
 	fuse_req_t req;
-	uint32_t slot;
+	uint32_t slot;         /* where its request lies; none: in its parking place */
 	_Atomic uint32_t refs; /* the read, and an interrupt being handled */
 	_Atomic bool done, started, interrupted;
 	struct list cancel_link; /* in notify.cancels */
@@ -74,6 +75,13 @@ struct session {
 	} opens;
 
 	struct {
+		_Atomic int64_t resume_ns; /* CLOCK_MONOTONIC: until then the mounter is not asked */
+		pthread_mutex_t lock;      /* guards the rest */
+		int32_t *to_close;         /* backing ids that nobody uses and that could not be closed yet */
+		size_t count;
+	} backing;
+
+	struct {
 		pthread_mutex_t lock;
 		pthread_cond_t more;
 		struct list notices, cancels;
@@ -88,7 +96,13 @@ struct session {
 		pthread_cond_t more;
 		uint32_t free[SHM_SLOTS], count;
 	} slots;
-	struct read_op *read_ops; /* one a slot */
+	struct {
+		pthread_mutex_t lock; /* guards free, count, high */
+		pthread_cond_t more;
+		uint32_t *free, count;
+		uint32_t high; /* places at and above were never used */
+	} parking;
+	struct read_op *read_ops; /* one a parking place: SHM_PARKED */
 
 	pthread_t threads[SESSION_THREADS_MAX];
 	uint32_t thread_count;
@@ -100,11 +114,6 @@ struct session {
 
 /* ---- session.c ---- */
 
-/* The slot of the request that this thread is answering; taken over by whoever answers later. */
-uint32_t session_take_slot(void);
-struct shm_slot *session_current_slot(struct session *s);
-void session_free_slot(struct session *s, uint32_t slot);
-
 static inline struct session *session_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
@@ -112,6 +121,37 @@ static inline struct session *session_of(fuse_req_t req)
 
 /* Answers with an errno made from a negative code, and counts it. */
 void session_reply_error(struct session *s, fuse_req_t req, int code);
+
+/* ---- slots.c ---- */
+
+/* Slots and parking places that hold nothing. 0 or -ENOMEM; slots_done() ends it in either case. */
+MUST_CHECK int slots_init(struct session *s);
+void slots_done(struct session *s);
+
+/* Answers what a former worker left. */
+void slots_answer_leftovers(struct session *s);
+
+/* A slot for the next request; waits for one. Then it is processed, or given back. */
+uint32_t slots_get(struct session *s);
+void slots_process(struct session *s, uint32_t slot);
+void slots_free(struct session *s, uint32_t slot);
+
+/* The slot of the request that this thread is answering. */
+struct shm_slot *session_current_slot(struct session *s);
+
+/* What holds the request that this thread is answering: it is the caller's from here on, who answers later. */
+uint32_t slots_take_holder(void);
+
+/* The read_op for the READ in @holder; waits for one while SHM_PARKED reads are on their way. slots_read_op_done() gives
+ * back both. */
+struct read_op *slots_read_op(struct session *s, uint32_t holder);
+void slots_read_op_done(struct read_op *op);
+
+/* The READ will wait: its slot is needed for others. For whoever holds a reference of @op. */
+void slots_park(struct read_op *op);
+
+/* Until no READ is on its way: each ends by its deadline at the latest. */
+void slots_wait_for_reads(struct session *s);
 
 /* ---- tree_ops.c ---- */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -135,6 +175,22 @@ void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void read_op_unref(struct read_op *op);
 int opens_init(struct session *s);
 void opens_done(struct session *s);
+
+/* ---- backing.c ---- */
+
+/* Whether an open of this node could be passed through if the mounter were asked. opens.lock is held. */
+bool backing_is_wanted(struct session *s, struct shm_node *node, struct open_file *f);
+
+/* Asks the mounter: a backing id, or 0 after a log line. May take a second; no lock is held. */
+int32_t backing_ask(struct session *s, struct open_file *f);
+
+/* Gives the id to the node (NULL: it is gone), if it has a use for it: 0. Else the id, to be closed. opens.lock is held. */
+int32_t backing_install(struct session *s, struct shm_node *node, int32_t id);
+
+/* Closes an id, now or later; 0 is fine. No lock is held. */
+void backing_close(struct session *s, int32_t id);
+
+void backing_done(struct session *s); /* frees what the session remembers */
 
 /* ---- notify.c ---- */
 MUST_CHECK int notify_start(struct session *s);

@@ -25,6 +25,8 @@ static void fill_header(struct shm_header *h, const struct shm_config *c)
 		.header_bytes = sizeof *h,
 		.slot_count = SHM_SLOTS,
 		.slot_bytes = sizeof(struct shm_slot),
+		.parked_count = SHM_PARKED,
+		.parked_bytes = sizeof(struct shm_parked),
 		.node_max = SHM_NODES_MAX,
 		.node_bytes = sizeof(struct shm_node),
 		.slots_at = page_up(sizeof *h),
@@ -35,7 +37,8 @@ static void fill_header(struct shm_header *h, const struct shm_config *c)
 		.nodes_high = 2, /* 0 is nobody's, 1 is the root's place */
 		.current = SHM_VERSIONS_MAX,
 	};
-	h->nodes_at = h->slots_at + page_up((uint64_t)SHM_SLOTS * sizeof(struct shm_slot));
+	h->parked_at = h->slots_at + page_up((uint64_t)SHM_SLOTS * sizeof(struct shm_slot));
+	h->nodes_at = h->parked_at + page_up((uint64_t)SHM_PARKED * sizeof(struct shm_parked));
 	h->total_bytes = h->nodes_at + (uint64_t)SHM_NODES_MAX * sizeof(struct shm_node);
 	memcpy(h->session, c->session, sizeof h->session);
 	memcpy(h->dataset, c->dataset, strlen(c->dataset));
@@ -67,10 +70,13 @@ static bool header_is_sane(const struct shm_header *h, uint64_t file_bytes)
 	return h->header_bytes == sizeof *h && h->slot_bytes == sizeof(struct shm_slot) &&
 	       h->node_bytes == sizeof(struct shm_node) && h->slot_count == SHM_SLOTS &&
 	       h->node_max == SHM_NODES_MAX && h->slots_at == page_up(sizeof *h) &&
-	       h->nodes_at == h->slots_at + page_up((uint64_t)SHM_SLOTS * sizeof(struct shm_slot)) &&
+	       h->parked_count == SHM_PARKED && h->parked_bytes == sizeof(struct shm_parked) &&
+	       h->parked_at == h->slots_at + page_up((uint64_t)SHM_SLOTS * sizeof(struct shm_slot)) &&
+	       h->nodes_at == h->parked_at + page_up((uint64_t)SHM_PARKED * sizeof(struct shm_parked)) &&
 	       h->total_bytes == h->nodes_at + (uint64_t)SHM_NODES_MAX * sizeof(struct shm_node) &&
-	       h->total_bytes == file_bytes && h->nodes_high >= 2 && h->nodes_high <= h->node_max &&
-	       memchr(h->dataset, 0, sizeof h->dataset) && memchr(h->target, 0, sizeof h->target);
+	       h->total_bytes == file_bytes && h->parked_high <= h->parked_count && h->nodes_high >= 2 &&
+	       h->nodes_high <= h->node_max && memchr(h->dataset, 0, sizeof h->dataset) &&
+	       memchr(h->target, 0, sizeof h->target);
 }
 
 int shm_map(int fd, struct shm *ret, struct err *err)
@@ -92,6 +98,7 @@ int shm_map(int fd, struct shm *ret, struct err *err)
 		return err_set(err, -errno, "session memory: %s", err_text(errno));
 	*ret = (struct shm){.h = (void *)base,
 			    .slots = (void *)(base + h.slots_at),
+			    .parked = (void *)(base + h.parked_at),
 			    .nodes = (void *)(base + h.nodes_at),
 			    .bytes = h.total_bytes};
 	return 0;
@@ -113,6 +120,30 @@ const struct fuse_in_header *shm_slot_request(const struct shm_slot *slot)
 	return in;
 }
 
+static bool is_whole_read(const struct fuse_in_header *in)
+{
+	return in->opcode == FUSE_READ && in->len >= sizeof *in + sizeof(struct fuse_read_in) &&
+	       in->len <= SHM_PARKED_BYTES;
+}
+
+const struct fuse_in_header *shm_parked_request(const struct shm_parked *p)
+{
+	const struct fuse_in_header *in = (const void *)p->request;
+
+	return atomic_load(&p->state) == SHM_SLOT_READING && is_whole_read(in) ? in : NULL;
+}
+
+bool shm_park(const struct shm_slot *from, struct shm_parked *to)
+{
+	const struct fuse_in_header *in = shm_slot_request(from);
+
+	if (!in || !is_whole_read(in))
+		return false;
+	memcpy(to->request, in, in->len);
+	atomic_store(&to->state, SHM_SLOT_READING);
+	return true;
+}
+
 void shm_count_requests(const struct shm *s, uint32_t *ret_all, uint32_t *ret_reads)
 {
 	*ret_all = *ret_reads = 0;
@@ -120,5 +151,10 @@ void shm_count_requests(const struct shm *s, uint32_t *ret_all, uint32_t *ret_re
 		const struct fuse_in_header *in = shm_slot_request(&s->slots[i]);
 		*ret_all += in != NULL;
 		*ret_reads += in && in->opcode == FUSE_READ;
+	}
+	for (uint32_t i = 0; i < MIN(atomic_load(&s->h->parked_high), SHM_PARKED); i++) {
+		bool held = shm_parked_request(&s->parked[i]) != NULL;
+		*ret_all += held;
+		*ret_reads += held;
 	}
 }

@@ -2,10 +2,12 @@
  * shm - the memory of a FUSE session that must outlive the worker process, and never the machine (design 5.4, 5.5).
  *
  * One memfd a session, mapped by the worker, held by the supervisor and the mounter too: a header with what INIT
- * negotiated, the request slots, and the node table. A worker reads each request straight into a slot, marked before
- * read(2) and freed after the reply; whoever comes after a killed worker answers what its slots hold.
+ * negotiated, the request slots, the parked reads, and the node table. A worker reads each request straight into a slot,
+ * marked before read(2) and freed after the reply; whoever comes after a killed worker answers what its slots hold. A READ
+ * that has to wait for its source moves from its slot to a parking place, which is a sixtieth of the size: there are many,
+ * so that reads which hang leave the slots to those who ask for names.
  *
- * Layout version 1; docs/formats/session-memory.md. All integers are the machine's own: the memory never leaves it.
+ * Layout version 2; docs/formats/session-memory.md. All integers are the machine's own: the memory never leaves it.
  * The memory was written by a process of the same uid, so a broken one is our bug or a hostile node's: it is checked when
  * mapped, and an index out of it is checked at every use.
  */
@@ -23,13 +25,15 @@
 #include "common/base/hash.h"
 
 #define SHM_MAGIC         0x314d4853524452ULL /* "RDRSHM1" */
-#define SHM_VERSION       1u
+#define SHM_VERSION       2u
 #define SHM_SESSION_BYTES 16
 #define SHM_VERSIONS_MAX  32 /* manifest versions in use at once: by nodes or directory handles */
 #define SHM_DATASET_MAX   320
 #define SHM_TARGET_MAX    4096
 #define SHM_SLOT_BYTES    8192u /* of a request: FUSE_MIN_READ_BUFFER, since read-only mounts get no WRITE */
-#define SHM_SLOTS         192u
+#define SHM_SLOTS         32u   /* each request thread holds one */
+#define SHM_PARKED        8192u /* READs that wait at once; one more waits in its slot */
+#define SHM_PARKED_BYTES  120u  /* of such a request: fuse_in_header and fuse_read_in are 80 */
 #define SHM_NODES_MAX     (1u << 22)
 
 /* What the node has switched on for this session. */
@@ -48,6 +52,13 @@ struct shm_slot {
 	_Atomic uint32_t effect;
 	uint8_t pad[56];
 	_Alignas(64) uint8_t request[SHM_SLOT_BYTES]; /* begins with struct fuse_in_header */
+};
+
+/* A READ on its way whose bytes are not there yet. */
+struct shm_parked {
+	_Atomic uint32_t state; /* enum shm_slot_state; stored last */
+	uint32_t pad;
+	uint8_t request[SHM_PARKED_BYTES];
 };
 
 /* One file or directory the kernel knows. Index in the table and generation make the node id, so ids never alias. */
@@ -73,6 +84,7 @@ struct shm_node {
 struct shm_version {
 	uint64_t number;     /* of the dataset; 0: this place is free */
 	struct hash256 root; /* of its manifest */
+	uint64_t config;     /* of the sources it was listed from */
 	_Atomic uint32_t dir_handles;
 	uint32_t pad;
 };
@@ -81,8 +93,9 @@ struct shm_header {
 	uint64_t magic;
 	uint32_t version, header_bytes;
 	uint32_t slot_count, slot_bytes;
+	uint32_t parked_count, parked_bytes;
 	uint32_t node_max, node_bytes;
-	uint64_t slots_at, nodes_at, total_bytes;
+	uint64_t slots_at, parked_at, nodes_at, total_bytes;
 	uint8_t session[SHM_SESSION_BYTES];
 	uint8_t ino_key[16];         /* of the hash that makes inode numbers: from the dataset's name */
 	struct fuse_init_in offered; /* the kernel's INIT */
@@ -93,8 +106,9 @@ struct shm_header {
 	char dataset[SHM_DATASET_MAX]; /* "namespace/name" */
 	char target[SHM_TARGET_MAX];
 	_Atomic uint64_t next_handle;
-	_Atomic uint32_t nodes_high; /* places at and above were never used */
-	_Atomic uint32_t current;    /* index of the version lookups start in; SHM_VERSIONS_MAX: none yet */
+	_Atomic uint32_t parked_high; /* parking places at and above were never used */
+	_Atomic uint32_t nodes_high;  /* places at and above were never used */
+	_Atomic uint32_t current;     /* index of the version lookups start in; SHM_VERSIONS_MAX: none yet */
 	struct shm_version versions[SHM_VERSIONS_MAX];
 };
 
@@ -102,6 +116,7 @@ struct shm_header {
 struct shm {
 	struct shm_header *h;
 	struct shm_slot *slots;
+	struct shm_parked *parked;
 	struct shm_node *nodes;
 	size_t bytes;
 };
@@ -124,7 +139,13 @@ void shm_unmap(struct shm *s);
 /* The request a slot holds, or NULL. */
 const struct fuse_in_header *shm_slot_request(const struct shm_slot *slot);
 
-/* How many slots hold a request, and how many of them a READ. */
+/* The READ a parking place holds, or NULL. */
+const struct fuse_in_header *shm_parked_request(const struct shm_parked *p);
+
+/* Copies the READ of a slot to a free parking place; the slot still holds it. False when it is not one that fits. */
+MUST_CHECK bool shm_park(const struct shm_slot *from, struct shm_parked *to);
+
+/* How many requests the memory holds, and how many of them are READs. One that is in a slot and parked counts twice. */
 void shm_count_requests(const struct shm *s, uint32_t *ret_all, uint32_t *ret_reads);
 
 #endif

@@ -90,7 +90,10 @@ static void move_node(void *ctx, struct shm_node *node)
 		return; /* unreadable: stays in its version and answers EIO */
 	int r = manifest_lookup(s->manifests[m->to], m->old->e.path, m->old->e.path_len, m->new_);
 	bool is_dir = m->old->e.type == MANIFEST_DIR;
-	if (!r && (is_dir ? m->new_->e.type == MANIFEST_DIR : same_file(m->old, m->new_))) {
+	const struct shm_version *versions = s->shm.h->versions;
+	/* The numbers of sources, and with them keys and validators, mean the same only within one list of sources. */
+	bool comparable = versions[node->version].config == versions[m->to].config;
+	if (!r && (is_dir ? m->new_->e.type == MANIFEST_DIR : comparable && same_file(m->old, m->new_))) {
 		node->ordinal = m->new_->e.ordinal;
 		node->version = (uint16_t)m->to;
 		return;
@@ -146,8 +149,8 @@ static int tell_change(void *ctx, enum manifest_change kind, const struct manife
 
 /* ---- the change ---- */
 
-static int switch_locked(struct session *s, uint64_t number, const struct hash256 *root,
-			 struct manifest **manifest, struct err *err)
+static int switch_locked(struct session *s, const struct session_version *version, struct manifest **manifest,
+			 struct err *err)
 {
 	struct shm_header *h = s->shm.h;
 	uint32_t from = atomic_load(&h->current);
@@ -156,9 +159,10 @@ static int switch_locked(struct session *s, uint64_t number, const struct hash25
 	uint32_t to = free_version_place(s);
 	if (to == SHM_VERSIONS_MAX)
 		return err_set(err, -EBUSY, "%d versions of %s are held open", SHM_VERSIONS_MAX, h->dataset);
-	h->versions[to].root = *root;
+	h->versions[to].root = version->root;
+	h->versions[to].config = version->config;
 	atomic_store(&h->versions[to].dir_handles, 0);
-	h->versions[to].number = number;
+	h->versions[to].number = version->number;
 	s->manifests[to] = TAKE(*manifest);
 	notify_begin(s, from);
 	int r = move_nodes(s, to);
@@ -172,17 +176,17 @@ static int switch_locked(struct session *s, uint64_t number, const struct hash25
 	return r;
 }
 
-int session_switch(struct session *s, uint64_t version, const struct hash256 *root, struct err *err)
+int session_switch(struct session *s, const struct session_version *version, struct err *err)
 {
 	CLEANUP(manifest_free) struct manifest *manifest = NULL;
 	struct shm_header *h = s->shm.h;
 
-	int r = s->view.open_version(s->view.ctx, root, &manifest, err);
+	int r = s->view.open_version(s->view.ctx, &version->root, &manifest, err);
 	if (r)
 		return r;
 	(void)pthread_rwlock_wrlock(&s->tree);
-	if (h->versions[atomic_load(&h->current)].number != version)
-		r = switch_locked(s, version, root, &manifest, err);
+	if (h->versions[atomic_load(&h->current)].number != version->number)
+		r = switch_locked(s, version, &manifest, err);
 	(void)pthread_rwlock_unlock(&s->tree);
 	return r;
 }

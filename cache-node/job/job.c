@@ -22,6 +22,7 @@ struct job {
 	job_progress_fn progress;
 	void *ctx;
 	struct manifest *manifest;
+	uint64_t config; /* of the version */
 	struct manifest_found found;
 	int64_t started_ns, told_ns;
 	bool cancelled;
@@ -190,7 +191,7 @@ static void load_one(struct job *j)
 	struct err err = {0};
 	uint32_t limit = j->spec->concurrency ? j->spec->concurrency : JOB_CONCURRENCY;
 
-	int r = j->found.e.size ? node_dataset_object(j->dataset, &j->found, &o, &err) : 0;
+	int r = j->found.e.size ? node_dataset_object(j->dataset, j->config, &j->found, &o, &err) : 0;
 	if (r || !o || cache_object_state(o) == CACHE_COMPLETE) {
 		note_done(j, r, &err);
 		(void)cache_put(o);
@@ -216,7 +217,7 @@ static void evict_one(struct job *j)
 	struct err err = {0};
 	uint64_t freed;
 
-	int r = j->found.e.size ? node_dataset_object(j->dataset, &j->found, &o, &err) : 0;
+	int r = j->found.e.size ? node_dataset_object(j->dataset, j->config, &j->found, &o, &err) : 0;
 	if (!r && o) {
 		r = cache_evict(o, false, &freed);
 		if (r == -EBUSY)
@@ -252,6 +253,8 @@ static int run(struct job *j, struct err *err)
 	struct catalog_head head;
 
 	int r = node_dataset_head(j->dataset, &head, err);
+	if (!r)
+		j->config = head.config;
 	if (!r)
 		r = node_dataset_open(j->dataset, &head.root, &j->manifest, err);
 	if (!r)

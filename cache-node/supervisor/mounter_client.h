@@ -1,8 +1,9 @@
 /*
  * mounter_client - asks larder-mounter (csi-driver/mounter.h) over one connection.
  *
- * Threads: calls are serialised by a lock inside. A call waits at most MOUNTER_CLIENT_TIMEOUT_MS for its reply; a lost
- * connection is made again by the next call.
+ * Threads: calls are serialised by a lock inside. A call waits at most MOUNTER_CLIENT_TIMEOUT_MS for its reply, those that
+ * an open or close of a file waits for MOUNTER_BACKING_TIMEOUT_MS, the lock included; a lost connection is made again by
+ * the next call.
  */
 #ifndef CACHE_NODE_SUPERVISOR_MOUNTER_CLIENT_H
 #define CACHE_NODE_SUPERVISOR_MOUNTER_CLIENT_H
@@ -15,7 +16,8 @@
 #include "common/base/err.h"
 #include "csi-driver/mounter.h"
 
-#define MOUNTER_CLIENT_TIMEOUT_MS 5000
+#define MOUNTER_CLIENT_TIMEOUT_MS  5000
+#define MOUNTER_BACKING_TIMEOUT_MS 1000
 
 struct mounter_client;
 
@@ -23,6 +25,18 @@ struct mounter_client;
 MUST_CHECK int mounter_client_new(const char *socket, struct mounter_client **ret);
 struct mounter_client *mounter_client_free(struct mounter_client *c);
 DEFINE_CLEANUP(struct mounter_client *, mounter_client_free)
+
+/* Connects unless it is connected. 0 or -errno; does not wait. */
+MUST_CHECK int mounter_client_connect(struct mounter_client *c);
+
+/* The connection, to be watched for its end; -1: none. Borrowed until the next call. */
+int mounter_client_fd(struct mounter_client *c);
+
+/* Ends the connection, if there is one. */
+void mounter_client_disconnect(struct mounter_client *c);
+
+/* How many connections were made: a change says that another mounter may answer. */
+uint64_t mounter_client_connections(struct mounter_client *c);
 
 struct mounter_mount {
 	const uint8_t *session; /* MOUNTER_SESSION_BYTES */
@@ -51,6 +65,10 @@ MUST_CHECK int mounter_root_open(struct mounter_client *c, const char *path, int
 
 /* @session NULL: the client's own state. @fd stays the caller's. */
 MUST_CHECK int mounter_keep(struct mounter_client *c, const uint8_t *session, int fd, struct err *err);
+
+/* Gives a mounter that was started anew the descriptors of a session; they stay the caller's. -EEXIST: it has them. */
+MUST_CHECK int mounter_give(struct mounter_client *c, const uint8_t *session, int dev_fd, int memory_fd,
+			    struct err *err);
 
 struct mounter_kept {
 	int dev_fd;    /* -1 for the zero session */

@@ -20,6 +20,7 @@
 #include "cache-node/supervisor/control.h"
 #include "cache-node/supervisor/mounter_client.h"
 #include "cache-node/supervisor/node_memory.h"
+#include "cache-node/supervisor/refill.h"
 #include "common/base/clock.h"
 #include "common/base/fd.h"
 #include "common/base/log.h"
@@ -42,6 +43,10 @@ struct supervisor {
 	size_t session_count;
 	int signal_fd, control_fd;
 	pid_t worker;
+	pid_t refiller; /* gives a new mounter what it lacks; 0: none runs */
+	uint64_t refilled,
+		refilling; /* connection (counted) whose mounter has all; that the refiller works for */
+	int64_t refill_ns; /* not before this time */
 	int64_t started_ns, died_ns;
 	int delay_ms;
 	bool stopping;
@@ -54,8 +59,13 @@ static void adopt_session(struct supervisor *s, const uint8_t *id)
 	struct mounter_kept kept;
 	struct err err = {0};
 
-	if (mounter_fetch(s->mounter, id, &kept, &err)) {
-		log_write(LOG_ERROR, "a kept mount cannot be fetched", LOG_STR("error", err.text), NULL);
+	int r = mounter_fetch(s->mounter, id, &kept, &err);
+	if (r) {
+		/* A dead mount answers errors until somebody unmounts it: an empty folder must not take its place. */
+		log_write(LOG_ERROR,
+			  r == -ENODATA ? "a mount died with all who held its descriptors; unmount it"
+					: "a kept mount cannot be fetched",
+			  LOG_STR("error", err.text), NULL);
 		return;
 	}
 	if (kept.memory_fd < 0 || s->session_count == SUPERVISOR_SESSIONS_MAX) {
@@ -109,22 +119,6 @@ static int adopt_memory(struct supervisor *s, struct err *err)
 		return err_set(err, r, "node memory: %s", err_text(r));
 	r = node_memory_map(s->memory_fd, &s->memory, err);
 	return r ? r : mounter_keep(s->mounter, NULL, s->memory_fd, err);
-}
-
-static int open_tiers(struct supervisor *s, struct err *err)
-{
-	for (size_t i = 0; i < s->config->disk_count; i++) {
-		int r = mounter_tier_open(s->mounter, s->config->disks[i].path, 0,
-					  &s->tier_fds[s->tier_count], err);
-		if (r)
-			return r;
-		s->tier_count++;
-	}
-	if (!s->config->dram_bytes)
-		return 0;
-	int r = mounter_tier_open(s->mounter, NULL, s->config->dram_bytes, &s->tier_fds[s->tier_count], err);
-	s->tier_count += r == 0;
-	return r;
 }
 
 /* ---- what the worker asks for ---- */
@@ -312,6 +306,50 @@ static void note_death(struct supervisor *s, int status)
 		  LOG_INT("delay_ms", s->delay_ms), NULL);
 }
 
+/* ---- the mounter's life ---- */
+
+#define REFILL_RETRY_NS (100 * NS_PER_MS) /* while there is none */
+#define REFILL_LATER_NS (1 * NS_PER_S)    /* after one refused something */
+
+/* Watches for another mounter, and has it refilled. */
+static void watch_mounter(struct supervisor *s)
+{
+	int64_t now = clock_mono_ns();
+
+	if (s->refiller || s->stopping || now < s->refill_ns)
+		return;
+	s->refill_ns = now + REFILL_RETRY_NS;
+	if (mounter_client_connect(s->mounter))
+		return;
+	uint64_t connection = mounter_client_connections(s->mounter);
+	if (connection == s->refilled)
+		return;
+	pid_t supervisor = getpid(), pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != supervisor)
+			_exit(1);
+		_exit(refill_mounter(s->config, s->memory_fd, s->sessions, s->session_count) ? 1 : 0);
+	}
+	s->refiller = pid > 0 ? pid : 0;
+	s->refilling = connection;
+}
+
+static void note_refiller(struct supervisor *s, int status)
+{
+	s->refiller = 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		s->refilled = s->refilling;
+	else
+		s->refill_ns = clock_mono_ns() + REFILL_LATER_NS;
+}
+
+/* Whether the mounter is known to be there and to have all. */
+static bool mounter_is_whole(struct supervisor *s)
+{
+	return mounter_client_fd(s->mounter) >= 0 && mounter_client_connections(s->mounter) == s->refilled;
+}
+
 /* Reaps children. Returns -1 to go on, or the exit status of the program. */
 static int reap(struct supervisor *s)
 {
@@ -319,6 +357,8 @@ static int reap(struct supervisor *s)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->refiller)
+			note_refiller(s, status);
 		if (pid != s->worker)
 			continue;
 		s->worker = 0;
@@ -346,14 +386,30 @@ static int handle_signal(struct supervisor *s)
 	return -1;
 }
 
+static int ms_until(int64_t at)
+{
+	int64_t left = (at - clock_mono_ns() + NS_PER_MS - 1) / NS_PER_MS;
+
+	return left > 0 ? (int)left : 0;
+}
+
 /* Poll timeout: until the next start of a worker, or until a stopping one is killed. */
 static int next_timeout(const struct supervisor *s, int64_t stop_ns)
 {
 	if (s->worker && !s->stopping)
 		return -1;
-	int64_t at = s->stopping ? stop_ns : s->died_ns + s->delay_ms * NS_PER_MS;
-	int64_t left = (at - clock_mono_ns() + NS_PER_MS - 1) / NS_PER_MS;
-	return left > 0 ? (int)left : 0;
+	return ms_until(s->stopping ? stop_ns : s->died_ns + s->delay_ms * NS_PER_MS);
+}
+
+/* The same, and until the mounter is looked for again. */
+static int poll_timeout(struct supervisor *s, int64_t stop_ns)
+{
+	int timeout = next_timeout(s, stop_ns);
+
+	if (s->stopping || s->refiller || mounter_is_whole(s))
+		return timeout;
+	int refill = ms_until(s->refill_ns);
+	return timeout < 0 || refill < timeout ? refill : timeout;
 }
 
 static int loop(struct supervisor *s)
@@ -365,9 +421,13 @@ static int loop(struct supervisor *s)
 			s->died_ns = clock_mono_ns();
 			s->delay_ms = 1000; /* no process to be had: try again */
 		}
+		watch_mounter(s);
 		struct pollfd polls[] = {{.fd = s->signal_fd, .events = POLLIN},
-					 {.fd = s->control_fd, .events = POLLIN}};
-		int n = poll(polls, 2, next_timeout(s, stop_ns));
+					 {.fd = s->control_fd, .events = POLLIN},
+					 {.fd = mounter_client_fd(s->mounter)}};
+		int n = poll(polls, 3, poll_timeout(s, stop_ns));
+		if (n > 0 && polls[2].revents)
+			mounter_client_disconnect(s->mounter);
 		if (polls[0].revents && n > 0) {
 			int status = handle_signal(s);
 			if (status >= 0)
@@ -401,7 +461,10 @@ static int prepare(struct supervisor *s, struct err *err)
 		r = adopt_memory(s, err);
 	if (!r)
 		r = adopt_sessions(s, err);
-	return r ? r : open_tiers(s, err);
+	if (!r)
+		r = refill_open_tiers(s->mounter, s->config, s->tier_fds, &s->tier_count, err);
+	s->refilled = 1; /* the first connection's mounter told us of all it has */
+	return r;
 }
 
 static void close_all(struct supervisor *s)

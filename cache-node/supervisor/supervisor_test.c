@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,14 +31,18 @@
 
 #define NOBODY   65534
 #define SESSIONS 200u /* more than one reply to LIST holds */
+#define PEERS    8
 
 struct mounter {
 	char folder[64], socket[80];
-	int listener, stop[2];
+	int listener, stop[2], drop[2]; /* a byte in drop: all connections end, as when it dies */
 	pthread_t thread;
 	size_t count; /* sessions */
 	uint8_t ids[SESSIONS][MOUNTER_SESSION_BYTES];
 	uint8_t unfinished[MOUNTER_SESSION_BYTES]; /* nothing was kept for this one */
+	uint8_t lost[MOUNTER_SESSION_BYTES];       /* its descriptors died with a former mounter */
+	_Atomic int kept, given, aborted,
+		refusals; /* KEEP, GIVE and ABORT; how many of GIVE are refused first */
 };
 
 static void remove_session(struct mounter *m, const uint8_t *id)
@@ -49,8 +54,8 @@ static void remove_session(struct mounter *m, const uint8_t *id)
 		}
 }
 
-static void answer(struct mounter *m, const struct mounter_request *q, struct mounter_reply *r, int fds[2],
-		   size_t *count)
+static void answer(struct mounter *m, const struct mounter_request *q, size_t in_count,
+		   struct mounter_reply *r, int fds[2], size_t *count)
 {
 	static const uint8_t zero[MOUNTER_SESSION_BYTES];
 
@@ -65,12 +70,25 @@ static void answer(struct mounter *m, const struct mounter_request *q, struct mo
 			r->status = -ENOENT;
 			break;
 		}
+		if (m->lost[0] && memcmp(q->session, m->lost, sizeof m->lost) == 0) {
+			r->status = -ENODATA;
+			break;
+		}
 		fds[(*count)++] = memfd_create("device", MFD_CLOEXEC);
 		if (memcmp(q->session, m->unfinished, sizeof q->session) != 0)
 			fds[(*count)++] = memfd_create("memory", MFD_CLOEXEC);
 		break;
 	case MOUNTER_ABORT:
+		atomic_fetch_add(&m->aborted, 1);
 		remove_session(m, q->session);
+		break;
+	case MOUNTER_KEEP:
+		atomic_fetch_add(&m->kept, 1);
+		break;
+	case MOUNTER_GIVE:
+		r->status = in_count != 2 ? -EINVAL : atomic_fetch_sub(&m->refusals, 1) > 0 ? -EBUSY : 0;
+		if (!r->status)
+			atomic_fetch_add(&m->given, 1);
 		break;
 	default:
 		break;
@@ -87,7 +105,7 @@ static bool serve(struct mounter *m, int peer)
 	if (fd_recv(peer, &q, sizeof q, in, &in_count) != (ssize_t)sizeof q)
 		return false;
 	r.sequence = q.sequence;
-	answer(m, &q, &r, out, &out_count);
+	answer(m, &q, in_count, &r, out, &out_count);
 	bool sent = fd_send(peer, &r, sizeof r, out, out_count) == 0;
 	for (size_t i = 0; i < in_count; i++)
 		fd_close(in[i]);
@@ -96,23 +114,46 @@ static bool serve(struct mounter *m, int peer)
 	return sent;
 }
 
+static void serve_peers(struct mounter *m, int peers[PEERS], size_t *count, const struct pollfd *polls)
+{
+	size_t polled = *count;
+
+	*count = 0;
+	for (size_t i = 0; i < polled; i++) {
+		int peer = peers[i];
+		if (polls[i].revents && !serve(m, peer))
+			fd_close(peer);
+		else
+			peers[(*count)++] = peer;
+	}
+}
+
 static void *mounter_main(void *arg)
 {
 	struct mounter *m = arg;
-	int peer = -1;
+	int peers[PEERS] = {0};
+	size_t count = 0;
+	char byte;
 
 	for (;;) {
-		struct pollfd p[] = {{.fd = m->stop[0], .events = POLLIN},
-				     {.fd = peer < 0 ? m->listener : peer, .events = POLLIN}};
-		(void)poll(p, 2, -1);
+		struct pollfd p[3 + PEERS] = {{.fd = m->stop[0], .events = POLLIN},
+					      {.fd = m->drop[0], .events = POLLIN},
+					      {.fd = m->listener, .events = POLLIN}};
+		for (size_t i = 0; i < count; i++)
+			p[3 + i] = (struct pollfd){.fd = peers[i], .events = POLLIN};
+		(void)poll(p, 3 + count, -1);
 		if (p[0].revents)
 			break;
-		if (peer < 0)
-			peer = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC);
-		else if (!serve(m, peer))
-			peer = fd_close(peer);
+		serve_peers(m, peers, &count, p + 3);
+		while (p[1].revents && count)
+			fd_close(peers[--count]);
+		if (p[1].revents)
+			(void)!read(m->drop[0], &byte, 1);
+		else if (p[2].revents && count < PEERS)
+			peers[count++] = accept4(m->listener, NULL, NULL, SOCK_CLOEXEC);
 	}
-	fd_close(peer);
+	while (count)
+		fd_close(peers[--count]);
 	return NULL;
 }
 
@@ -131,6 +172,7 @@ static int setup(void **state)
 	assert_int_equal(chmod(m->folder, 0755), 0); /* the child is nobody when root tests */
 	assert_int_equal(chmod(m->socket, 0777), 0);
 	assert_int_equal(pipe2(m->stop, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(m->drop, O_CLOEXEC), 0);
 	*state = m;
 	return 0;
 }
@@ -142,6 +184,8 @@ static int teardown(void **state)
 	fd_close(m->stop[1]);
 	pthread_join(m->thread, NULL);
 	fd_close(m->stop[0]);
+	fd_close(m->drop[0]);
+	fd_close(m->drop[1]);
 	fd_close(m->listener);
 	unlink(m->socket);
 	rmdir(m->folder);
@@ -262,12 +306,58 @@ static void an_unfinished_mount_that_is_taken_away_costs_no_other_mount(void **s
 	fd_close(fd);
 }
 
+static void a_new_mounter_is_given_what_the_former_one_held(void **state)
+{
+	struct mounter *m = *state;
+	uint32_t sessions = 0;
+	int fd;
+
+	m->count = 3;
+	for (size_t i = 0; i < m->count; i++)
+		m->ids[i][0] = (uint8_t)(i + 1);
+	m->refusals = 1; /* and tries again when that fails */
+	pid_t pid = start(m, true, &fd);
+	assert_true(readable(fd, 20000));
+	assert_int_equal(read(fd, &sessions, sizeof sessions), sizeof sessions);
+	assert_int_equal(sessions, 3);
+	assert_int_equal(atomic_load(&m->given), 0);
+	int kept = atomic_load(&m->kept);
+	assert_int_equal(write(m->drop[1], "", 1), 1);
+	for (int tries = 0; atomic_load(&m->given) < 3 && tries < 20000; tries++)
+		(void)usleep(1000);
+	assert_int_equal(atomic_load(&m->given), 3);
+	assert_true(atomic_load(&m->kept) > kept); /* the node memory too */
+	assert_false(readable(fd, 0));             /* no worker was started for that */
+	stop(pid);
+	fd_close(fd);
+}
+
+static void a_mount_whose_descriptors_are_all_lost_is_not_replaced_by_an_empty_folder(void **state)
+{
+	struct mounter *m = *state;
+	uint32_t sessions = 0;
+	int fd;
+
+	m->count = 2;
+	m->ids[0][0] = 1;
+	m->ids[1][0] = m->lost[0] = 2;
+	pid_t pid = start(m, true, &fd);
+	assert_true(readable(fd, 20000));
+	assert_int_equal(read(fd, &sessions, sizeof sessions), sizeof sessions);
+	assert_int_equal(sessions, 1);
+	assert_int_equal(atomic_load(&m->aborted), 0);
+	stop(pid);
+	fd_close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(a_supervisor_that_may_not_fork_tries_again_until_it_may),
 		T(an_unfinished_mount_that_is_taken_away_costs_no_other_mount),
+		T(a_new_mounter_is_given_what_the_former_one_held),
+		T(a_mount_whose_descriptors_are_all_lost_is_not_replaced_by_an_empty_folder),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

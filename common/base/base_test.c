@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,6 +194,34 @@ static void files_are_replaced_whole(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void *write_again_and_again(void *arg)
+{
+	int d = *(int *)arg;
+	intptr_t bad = 0;
+
+	for (int i = 0; i < 200; i++)
+		bad |= fd_write_file(d, "same", "bytes", 5, 0400) != 0;
+	return (void *)bad;
+}
+
+static void two_threads_that_write_one_file_at_once_both_succeed(void **state)
+{
+	char path[] = "/tmp/larder-base-XXXXXX";
+	pthread_t thread;
+	void *bad;
+
+	assert_non_null(mkdtemp(path));
+	int d = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(d >= 0);
+	assert_int_equal(pthread_create(&thread, NULL, write_again_and_again, &d), 0);
+	assert_null(write_again_and_again(&d));
+	assert_int_equal(pthread_join(thread, &bad), 0);
+	assert_null(bad);
+	assert_int_equal(unlinkat(d, "same", 0), 0);
+	assert_int_equal(rmdir(path), 0); /* no temporary name is left */
+	fd_close(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +236,7 @@ int main(void)
 		cmocka_unit_test(lists_keep_order_through_splice_and_removal),
 		cmocka_unit_test(descriptors_pass_over_a_socket_and_cut_messages_leak_none),
 		cmocka_unit_test(files_are_replaced_whole),
+		cmocka_unit_test(two_threads_that_write_one_file_at_once_both_succeed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,7 +99,8 @@ int fd_read_file(int dir_fd, const char *path, size_t bytes_max, char **ret, siz
 
 int fd_write_file(int dir_fd, const char *path, const void *bytes, size_t len, mode_t mode)
 {
-	CLEANUP(free_str) char *temp = mem_printf("%s.tmp%d", path, (int)getpid());
+	/* A name for each thread: two that write the same file at once must not share it. */
+	CLEANUP(free_str) char *temp = mem_printf("%s.tmp%d", path, (int)gettid());
 	CLEANUP(free_str) char *folder = mem_strdup(path);
 	if (!temp || !folder)
 		return -ENOMEM;
@@ -107,7 +108,8 @@ int fd_write_file(int dir_fd, const char *path, const void *bytes, size_t len, m
 	if (slash)
 		slash[slash == folder] = 0;
 	CLEANUP(fd_close) int dir = openat(dir_fd, slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(fd_close) int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	(void)unlinkat(dir_fd, temp, 0); /* of a process that was killed here; usually there is none */
+	CLEANUP(fd_close) int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (dir < 0 || fd < 0)
 		return -errno;
 	int r = fd_write_full(fd, bytes, len);

@@ -116,9 +116,10 @@ static int open_call(struct rpc_client *c, const char *path, const ProtobufCMess
 	s->client = c;
 	s->words = grpc_empty_slice();
 	s->queue = grpc_completion_queue_create_for_pluck(NULL);
-	s->call = grpc_channel_create_call(c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue,
-					   grpc_slice_from_copied_string(path), NULL, deadline_in(timeout_ns),
-					   NULL);
+	grpc_slice method = grpc_slice_from_copied_string(path);
+	s->call = grpc_channel_create_call(c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue, method, NULL,
+					   deadline_in(timeout_ns), NULL);
+	grpc_slice_unref(method); /* the call took a reference; short names lie in the slice itself */
 	grpc_metadata_array_init(&s->headers);
 	grpc_metadata_array_init(&s->trailers);
 	s->out = wire_encode(request);

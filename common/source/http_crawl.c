@@ -139,8 +139,8 @@ static size_t depth_of(const char *path)
 {
 	size_t n = 1;
 
-	while ((path = strchr(path, '/')))
-		n++, path++;
+	for (; (path = strchr(path, '/')); path++)
+		n++;
 	return n;
 }
 

@@ -50,7 +50,10 @@ static int add(struct http_index *x, const char *name, size_t len, const struct 
 	}
 	x->entries[x->count] = *e;
 	x->entries[x->count].name = mem_strndup(name, len);
-	return x->entries[x->count].name ? (x->count++, 0) : -ENOMEM;
+	if (!x->entries[x->count].name)
+		return -ENOMEM;
+	x->count++;
+	return 0;
 }
 
 /* ---- JSON ---- */

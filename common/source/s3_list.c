@@ -359,9 +359,8 @@ static int parse(struct s3_list *l, const void *bytes, size_t len, bool last, st
 {
 	if (l->rc == 0 && XML_Parse(l->xml, bytes, (int)len, last) != XML_STATUS_OK)
 		fail(l, XML_GetErrorCode(l->xml) == XML_ERROR_NO_MEMORY ? -ENOMEM : -ERR_CORRUPT,
-		     "the listing is no well-formed XML: %s at line %lu",
-		     XML_ErrorString(XML_GetErrorCode(l->xml)),
-		     (unsigned long)XML_GetCurrentLineNumber(l->xml));
+		     "the listing is no well-formed XML: %s within its first %zu bytes",
+		     XML_ErrorString(XML_GetErrorCode(l->xml)), l->bytes);
 	return l->rc < 0 ? err_set(err, l->rc, "%s", l->err.text) : 0;
 }
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -76,6 +77,66 @@ static void a_path_is_below_its_root_only_at_a_component(void **state)
 	assert_null(path_below("/a/b", "/a"));
 }
 
+static bool read_line(const char *text, struct marked_mount *ret)
+{
+	static char line[1024];
+
+	snprintf(line, sizeof line, "%s", text);
+	return mark_read(line, ret);
+}
+
+#define ID  "000102030405060708090a0b0c0d0eff"
+#define END " rw,user_id=0,group_id=0,default_permissions,allow_other\n"
+
+static void a_mark_tells_whose_a_mount_is(void **state)
+{
+	static const uint8_t id[MOUNTER_SESSION_BYTES] = {0, 1, 2,  3,  4,  5,  6,  7,
+							  8, 9, 10, 11, 12, 13, 14, 255};
+	struct marked_mount m;
+	char mark[MOUNTER_MARK_MAX];
+
+	assert_int_equal(mark_format(id, "/run/a b/s", mark), 0);
+	assert_string_equal(mark, "larder:" ID ":/run/a b/s");
+	assert_true(read_line("36 35 0:77 / /mnt/a\\040b ro,nosuid shared:1 master:2 - fuse.larder larder:" ID
+			      ":/run/a\\040b/s" END,
+			      &m));
+	assert_memory_equal(m.session, id, sizeof id);
+	assert_int_equal(m.minor, 77);
+	assert_string_equal(m.path, "/mnt/a b");
+	assert_string_equal(m.socket, "/run/a b/s");
+	char socket[MOUNTER_MARK_MAX];
+	memset(socket, 'x', sizeof socket - 1);
+	socket[sizeof socket - 1] = 0;
+	assert_int_equal(mark_format(id, socket, mark), -1);
+}
+
+static void what_only_looks_like_a_mark_is_nobodys(void **state)
+{
+	static const char *const lines[] = {
+		"",
+		"\n",
+		"36 35 0:77 / /mnt/a",
+		"36 35 0:77 / /mnt/a ro -",
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder:" ID ":/s",
+		/* mounted by a user with a setuid helper */
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder:" ID ":/s rw,user_id=1000,group_id=0\n",
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder:" ID ":/s rw,xuser_id=0\n",
+		"36 35 0:77 / /mnt/a ro - fuse.other larder:" ID ":/s" END,
+		"36 35 8:77 / /mnt/a ro - fuse.larder larder:" ID ":/s" END,
+		"36 35 0:x / /mnt/a ro - fuse.larder larder:" ID ":/s" END,
+		/* a part of it, bound elsewhere */
+		"36 35 0:77 /sub /mnt/a ro - fuse.larder larder:" ID ":/s" END,
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder" END,
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder:0001:/s" END,
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder:" ID END,
+		"36 35 0:77 / /mnt/a ro - fuse.larder larder:0001020304050607080G0A0B0C0D0EFF:/s" END,
+	};
+	struct marked_mount m;
+
+	for (size_t i = 0; i < LENGTH(lines); i++)
+		assert_false(read_line(lines[i], &m));
+}
+
 static void a_session_is_found_by_its_owner_alone(void **state)
 {
 	static struct session sessions[MOUNTER_SESSIONS_MAX];
@@ -103,6 +164,8 @@ int main(void)
 		cmocka_unit_test(what_is_not_the_clients_own_cache_file_is_refused),
 		cmocka_unit_test(paths_with_dots_or_without_end_are_not_clean),
 		cmocka_unit_test(a_path_is_below_its_root_only_at_a_component),
+		cmocka_unit_test(a_mark_tells_whose_a_mount_is),
+		cmocka_unit_test(what_only_looks_like_a_mark_is_nobodys),
 		cmocka_unit_test(a_session_is_found_by_its_owner_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,7 +71,7 @@ static int set_option(int fs, const char *key, const char *value)
 	return fsconfig(fs, cmd, key, value, 0) < 0 ? -errno : 0;
 }
 
-static int configure(int fs, int dev_fd, uint64_t max_read, bool rw)
+static int configure(int fs, int dev_fd, const char *mark, uint64_t max_read, bool rw)
 {
 	char fd_text[16], read_text[24];
 
@@ -79,7 +79,7 @@ static int configure(int fs, int dev_fd, uint64_t max_read, bool rw)
 	(void)snprintf(read_text, sizeof read_text, "%llu", (unsigned long long)max_read);
 	const struct {
 		const char *key, *value;
-	} options[] = {{"source", "larder"},    {"subtype", "larder"},
+	} options[] = {{"source", mark},        {"subtype", "larder"},
 		       {"fd", fd_text},         {"rootmode", "40000"},
 		       {"user_id", "0"},        {"group_id", "0"},
 		       {"allow_other", NULL},   {"default_permissions", NULL},
@@ -104,19 +104,22 @@ void raise_readahead(uint32_t minor, uint64_t kib)
 			     (size_t)n); /* slower reads, not wrong ones: sysfs may be read-only here */
 }
 
-static int make_mount(struct exchange *x, int dev_fd)
+static int make_mount(const struct mounter *m, struct exchange *x, int dev_fd)
 {
 	const struct mounter_request *q = x->request;
+	char mark[MOUNTER_MARK_MAX];
 	unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 
 	if (!(q->flags & MOUNTER_RW))
 		attributes |= MOUNT_ATTR_RDONLY;
 	if (q->flags & MOUNTER_NOEXEC)
 		attributes |= MOUNT_ATTR_NOEXEC;
+	if (mark_format(q->session, m->clients[x->client].socket, mark))
+		return exchange_fail(x, -ENAMETOOLONG, "the path of the client's socket is too long");
 	CLEANUP(fd_close) int fs = fsopen("fuse", FSOPEN_CLOEXEC);
 	if (fs < 0)
 		return exchange_fail(x, -errno, "this kernel has no FUSE: %s", strerrordesc_np(errno));
-	int r = configure(fs, dev_fd, q->arg, q->flags & MOUNTER_RW);
+	int r = configure(fs, dev_fd, mark, q->arg, q->flags & MOUNTER_RW);
 	if (r)
 		return exchange_fail(x, r, "the kernel refuses the mount options: %s", strerrordesc_np(-r));
 	CLEANUP(fd_close) int mount_fd = fsmount(fs, FSMOUNT_CLOEXEC, attributes);
@@ -173,7 +176,7 @@ int mount_session(struct mounter *m, struct exchange *x)
 	if (dev_fd < 0)
 		return exchange_fail(x, -errno, "/dev/fuse: %s", strerrordesc_np(errno));
 	uint32_t minor = 0;
-	CLEANUP(fd_close) int mount_fd = make_mount(x, dev_fd);
+	CLEANUP(fd_close) int mount_fd = make_mount(m, x, dev_fd);
 	if (mount_fd < 0)
 		return mount_fd;
 	int r = attach(x, mount_fd, target, &minor);

@@ -38,6 +38,8 @@ static int backing_open(struct mounter *m, struct exchange *x)
 	if (x->fd_count != 1)
 		return exchange_fail(x, -EINVAL, "one descriptor is registered at a time, %zu came",
 				     x->fd_count);
+	if (s->dev_fd < 0)
+		return exchange_fail(x, -EAGAIN, "the descriptors of that session were not given back yet");
 	if (s->backings >= BACKINGS_MAX)
 		return exchange_fail(x, -ENFILE, "%u files are passed through already", s->backings);
 	int r = gather_facts(m, x->client, x->fds[0], devs, &facts);
@@ -63,21 +65,29 @@ static int backing_close(struct mounter *m, struct exchange *x)
 
 	if (!s)
 		return exchange_fail(x, -EACCES, "no such session of this client");
+	if (s->dev_fd < 0)
+		return exchange_fail(x, -EAGAIN, "the descriptors of that session were not given back yet");
 	if (ioctl(s->dev_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id) < 0)
 		return exchange_fail(x, -errno, "backing id %u: %s", id, strerrordesc_np(errno));
 	s->backings -= s->backings > 0;
 	return 0;
 }
 
+bool is_shared_memory(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 static int keep(struct mounter *m, struct exchange *x)
 {
 	struct session *s = NULL;
-	struct stat st;
 
 	if (x->fd_count != 1)
 		return exchange_fail(x, -EINVAL, "one descriptor is kept for a session, %zu came",
 				     x->fd_count);
-	if (fstat(x->fds[0], &st) < 0 || !S_ISREG(st.st_mode) || fcntl(x->fds[0], F_GET_SEALS) < 0)
+	if (!is_shared_memory(x->fds[0]))
 		return exchange_fail(x, -EACCES, "only shared memory (memfd) is kept");
 	if (!is_zero(x->request->session)) {
 		s = session_find(m, x->client, x->request->session);
@@ -88,7 +98,7 @@ static int keep(struct mounter *m, struct exchange *x)
 	int copy = fcntl(x->fds[0], F_DUPFD_CLOEXEC, 3);
 	if (copy < 0)
 		return exchange_fail(x, -errno, "keeping a descriptor: %s", strerrordesc_np(errno));
-	if (s && s->memory_fd < 0)
+	if (s && s->memory_fd < 0 && s->read_ahead_kib)
 		raise_readahead(
 			s->minor,
 			s->read_ahead_kib); /* the session's maker answers INIT before it has memory to keep */
@@ -109,6 +119,8 @@ static int fetch(struct mounter *m, struct exchange *x)
 	const struct session *s = session_find(m, x->client, x->request->session);
 	if (!s)
 		return exchange_fail(x, -ENOENT, "no such session of this client");
+	if (s->dev_fd < 0)
+		return exchange_fail(x, -ENODATA, "the descriptors of %.160s were lost", s->path);
 	x->reply_fds[x->reply_fd_count++] = s->dev_fd;
 	if (s->memory_fd >= 0)
 		x->reply_fds[x->reply_fd_count++] = s->memory_fd;
@@ -144,6 +156,8 @@ static int dispatch(struct mounter *m, struct exchange *x)
 	case MOUNTER_LIST:
 		x->reply.value = session_list(m, x->client, (size_t)x->request->arg, x->reply.sessions);
 		return 0;
+	case MOUNTER_GIVE:
+		return give_back(m, x);
 	case MOUNTER_BIND:
 	case MOUNTER_UNBIND:
 	case MOUNTER_STAGE:
@@ -152,6 +166,17 @@ static int dispatch(struct mounter *m, struct exchange *x)
 		break;
 	}
 	return exchange_fail(x, -EOPNOTSUPP, "operation %u is not in this version", x->request->op);
+}
+
+void exchange_undo(struct mounter *m, const struct exchange *x)
+{
+	struct session *s = session_find(m, x->client, x->request->session);
+	uint32_t id = (uint32_t)x->reply.value;
+
+	if (x->request->op != MOUNTER_BACKING_OPEN || x->reply.status || !s)
+		return;
+	if (ioctl(s->dev_fd, FUSE_DEV_IOC_BACKING_CLOSE, &id) == 0)
+		s->backings -= s->backings > 0;
 }
 
 void exchange_run(struct mounter *m, struct exchange *x)

@@ -111,6 +111,8 @@ static bool serve_peer(struct server *s, const struct peer *p, struct mounter_re
 	exchange_run(s->m, x);
 	log_refusal(x);
 	int r = fd_send(p->fd, &x->reply, sizeof x->reply, x->reply_fds, x->reply_fd_count);
+	if (r)
+		exchange_undo(s->m, x);
 	close_all(fds, count);
 	if (x->reply_close)
 		close_all(x->reply_fds, x->reply_fd_count);
@@ -181,6 +183,8 @@ int server_run(struct mounter *m)
 		return -errno;
 	s.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	int r = s.signal_fd < 0 ? -errno : 0;
+	if (!r)
+		adopt_marked_mounts(m);
 	for (size_t i = 0; i < m->client_count && !r; i++) {
 		r = listen_at(&m->clients[i]);
 		if (r)

@@ -2,8 +2,10 @@
  * state - the state of larder-mounter and its parts. One thread, one poll loop, fixed tables; libc only.
  *
  *   checks.c   pure: may this descriptor be registered, does this path lie below that root
+ *   marks.c    pure: the mark that tells whose a mount is
  *   session.c  the table of sessions
  *   mounts.c   mount, unmount, abort, read-ahead
+ *   give.c     what a former mounter left
  *   tiers.c    tier directories and roots of file sources
  *   ops.c      one request in, one reply out
  *   server.c   sockets and the loop
@@ -26,6 +28,7 @@
 #define MOUNTER_TIERS_MAX   16
 #define MOUNTER_ROOTS_MAX   16
 #define MOUNTER_TEXT        256 /* bytes of a reply's sentence */
+#define MOUNTER_MARK_MAX    256 /* the kernel takes no longer source */
 
 /* A program that may ask: whoever reaches its socket and has its uid. */
 struct client {
@@ -48,7 +51,7 @@ struct session {
 	bool used;
 	uint8_t id[MOUNTER_SESSION_BYTES];
 	size_t client;         /* index of the owner */
-	int dev_fd, memory_fd; /* memory_fd -1: nothing kept yet */
+	int dev_fd, memory_fd; /* -1: nothing kept yet; dev_fd -1: lost with a former mounter */
 	uint32_t minor;
 	uint64_t read_ahead_kib; /* set when INIT was answered: see raise_readahead() */
 	uint32_t backings;       /* ids given out and not closed */
@@ -103,6 +106,20 @@ const char *path_below(const char *root, const char *path);
 /* Whether @path (of at most @size bytes, NUL included) is absolute, ended, and without ".", ".." or empty components. */
 bool path_is_clean(const char *path, size_t size);
 
+/* ---- marks.c: pure ---- */
+
+/* The source of a session's mount. 0, or -1 when the socket's path is too long. */
+MUST_CHECK int mark_format(const uint8_t *session, const char *socket, char out[MOUNTER_MARK_MAX]);
+
+struct marked_mount {
+	uint8_t session[MOUNTER_SESSION_BYTES];
+	uint32_t minor;
+	const char *path, *socket; /* into the line */
+};
+
+/* Reads a line of mountinfo, which it takes apart. False: not a mount that a mounter made for a session. */
+MUST_CHECK bool mark_read(char *line, struct marked_mount *ret);
+
 /* ---- session.c ---- */
 
 /* The session of that id which belongs to @client, or NULL: another client's session looks like none. */
@@ -123,6 +140,7 @@ int unmount_session(struct mounter *m, struct exchange *x, bool abort_first);
 /* The kernel offers 128 KiB at INIT and takes the smaller of that and what it had before; more can only be set on the bdi,
  * afterwards. Without it a sequential mmap through the server runs page by page. */
 void raise_readahead(uint32_t minor, uint64_t kib);
+int give_back(struct mounter *m, struct exchange *x);
 int open_tier(struct mounter *m, struct exchange *x);
 int open_file_root(struct mounter *m, struct exchange *x);
 
@@ -131,8 +149,17 @@ int open_file_root(struct mounter *m, struct exchange *x);
 int open_below(const struct mounter *m, const char *const *roots, size_t count, const char *path,
 	       const char *what, struct exchange *x);
 
+/* Fills the table with the mounts that a former mounter left. Before anybody is listened to. */
+void adopt_marked_mounts(struct mounter *m);
+
+/* Whether @fd is a memfd. */
+bool is_shared_memory(int fd);
+
 /* Answers one request. Never fails: a refusal is a reply. */
 void exchange_run(struct mounter *m, struct exchange *x);
+
+/* The reply reached nobody: takes back what only its reader could have closed, a backing id. */
+void exchange_undo(struct mounter *m, const struct exchange *x);
 
 /* Listens, serves until SIGTERM or SIGINT. 0 or a negative errno after a log line. */
 MUST_CHECK int server_run(struct mounter *m);

@@ -1,0 +1,167 @@
+/*
+ * The thread of a dataset: it syncs it when it is new, changed, asked for, or due, and makes sources that could not be made.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "cache-node/datasets/internal.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#define SYNC_MEMORY    (32ULL << 20)
+#define RETRY_FIRST_NS (1 * NS_PER_S) /* after a failed sync; doubles */
+#define RETRY_LAST_NS  (60 * NS_PER_S)
+
+static void note_result(struct node_dataset *d, const struct sync_result *result)
+{
+	d->head = result->head;
+	d->stats = result->stats;
+	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
+	d->message_text[0] = 0;
+	d->last_error = 0;
+	d->retry_ns = 0;
+}
+
+/* A dataset that has a version stays ready; status says what went wrong. */
+static void note_failure(struct node_dataset *d, int r, const struct err *err)
+{
+	d->last_error = r;
+	(void)snprintf(d->message_text, sizeof d->message_text, "sync: %s", err_words(err, r));
+	d->phase = d->head.version ? LARDER__V1__DATASET_STATUS__PHASE__READY
+				   : LARDER__V1__DATASET_STATUS__PHASE__FAILED;
+	d->retry_ns = d->retry_ns ? MIN(2 * d->retry_ns, RETRY_LAST_NS) : RETRY_FIRST_NS;
+}
+
+/* One sync. node_dataset.lock is held and given up meanwhile. */
+static void sync_once(struct node_dataset *d)
+{
+	struct source_set *set = d->set;
+	uint64_t ticket = d->wanted;
+	struct sync_request q = {.catalog = d->all->config.catalog,
+				 .dataset = set->spec,
+				 .sources = set->list,
+				 .temp_dir_fd = d->all->config.temp_dir_fd,
+				 .memory_max = SYNC_MEMORY,
+				 .progress = &d->progress};
+	struct sync_result result;
+	struct err err = {0};
+
+	atomic_store(&d->progress.objects, 0);
+	if (!d->head.version)
+		d->phase = LARDER__V1__DATASET_STATUS__PHASE__SYNCING;
+	(void)pthread_mutex_unlock(&d->lock);
+	int r = sync_run(&q, &result, &err);
+	(void)pthread_mutex_lock(&d->lock);
+	if (r == -ECANCELED)
+		return;
+	if (r) {
+		note_failure(d, r, &err);
+		log_write(LOG_WARN, "sync failed", LOG_STR("dataset", d->name),
+			  LOG_STR("error", err_words(&err, r)), NULL);
+	} else {
+		note_result(d, &result);
+		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed",
+			  LOG_STR("dataset", d->name), LOG_INT("version", result.head.version),
+			  LOG_INT("files", result.stats.files), LOG_INT("bytes", result.stats.bytes), NULL);
+	}
+	int64_t wait = r ? d->retry_ns : set->spec->sync.interval_ns;
+	d->due_ns = wait ? clock_mono_ns() + wait : 0;
+	d->finished = ticket;
+	(void)pthread_cond_broadcast(&d->changed);
+	(void)pthread_mutex_unlock(&d->lock);
+	if (!r && result.moved && d->all->config.moved)
+		d->all->config.moved(d->all->config.ctx, d, &result.head);
+	(void)pthread_mutex_lock(&d->lock);
+}
+
+void node_dataset_wait_until(struct node_dataset *d, int64_t mono_ns)
+{
+	clock_cond_wait(&d->changed, &d->lock, mono_ns - clock_mono_ns());
+}
+
+/* node_dataset.lock is held, and given up for a moment: datasets.lock comes first. */
+static void sources_again(struct node_dataset *d)
+{
+	(void)pthread_mutex_unlock(&d->lock);
+	(void)pthread_mutex_lock(&d->all->lock);
+	(void)pthread_mutex_lock(&d->lock);
+	if (!d->stop && !d->sources_ready)
+		sources_make(d);
+	(void)pthread_mutex_unlock(&d->all->lock);
+}
+
+static void *sync_main(void *arg)
+{
+	struct node_dataset *d = arg;
+
+	(void)prctl(PR_SET_NAME, "sync");
+	(void)pthread_mutex_lock(&d->lock);
+	while (!d->stop) {
+		bool due = d->due_ns && clock_mono_ns() >= d->due_ns;
+		if (d->sources_ready && (d->wanted > d->finished || due))
+			sync_once(d);
+		else if (!d->sources_ready && d->source_retry_ns && clock_mono_ns() >= d->source_retry_ns)
+			sources_again(d);
+		else if (!d->sources_ready && d->source_retry_ns)
+			node_dataset_wait_until(d, d->source_retry_ns);
+		else if (d->sources_ready && d->due_ns)
+			node_dataset_wait_until(d, d->due_ns);
+		else
+			(void)pthread_cond_wait(&d->changed, &d->lock);
+	}
+	(void)pthread_mutex_unlock(&d->lock);
+	return NULL;
+}
+
+int syncing_start(struct node_dataset *d, struct err *err)
+{
+	int r = pthread_create(&d->thread, NULL, sync_main, d);
+
+	d->thread_started = r == 0;
+	return r ? err_set(err, -r, "no thread for a dataset: %s", err_text(r)) : 0;
+}
+
+void syncing_stop(struct node_dataset *d)
+{
+	if (!d->thread_started)
+		return;
+	(void)pthread_mutex_lock(&d->lock);
+	d->stop = true;
+	atomic_store(&d->progress.stop, true);
+	(void)pthread_cond_broadcast(&d->changed);
+	(void)pthread_mutex_unlock(&d->lock);
+	(void)pthread_join(d->thread, NULL);
+	d->thread_started = false;
+}
+
+int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects), void *ctx,
+		      struct err *err)
+{
+	int r = 0;
+
+	(void)pthread_mutex_lock(&d->lock);
+	uint64_t ticket = ++d->wanted;
+	(void)pthread_cond_broadcast(&d->changed);
+	while (d->finished < ticket && !r) {
+		if (d->stop) {
+			r = err_set(err, -ENOENT, "%s is being deleted", d->name);
+			break;
+		}
+		if (!d->sources_ready) {
+			r = err_set(err, -EAGAIN, "%s", d->message_text);
+			break;
+		}
+		node_dataset_wait_until(d, clock_mono_ns() + 200 * NS_PER_MS);
+		uint64_t objects = atomic_load(&d->progress.objects);
+		(void)pthread_mutex_unlock(&d->lock);
+		if (!progress(ctx, objects))
+			r = err_set(err, -ECANCELED, "the caller went away");
+		(void)pthread_mutex_lock(&d->lock);
+	}
+	if (!r && d->last_error)
+		r = err_set(err, d->last_error, "%s", d->message_text);
+	(void)pthread_mutex_unlock(&d->lock);
+	return r;
+}
