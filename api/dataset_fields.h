@@ -61,6 +61,8 @@
 	X(FILE, "spec.sources[].file", MAP, NULL, 0, 0, NULL, ACTED, "A folder of the node.")                \
 	X(FILE_PATH, "spec.sources[].file.path", TEXT, NULL, 0, 0, NULL, ACTED,                              \
 	  "Absolute path of the folder.")                                                                    \
+	X(SYMLINKS, "spec.sources[].file.symlinks", ENUM, "Keep", 0, 2, "Keep|Follow|Skip", ACTED,           \
+	  "Symbolic links: shown as links; as what they lead to inside the folder; not at all.")             \
 	X(HTTP, "spec.sources[].http", MAP, NULL, 0, 0, NULL, ACTED, "Files of a web server.")               \
 	X(HTTP_URL, "spec.sources[].http.url", TEXT, NULL, 0, 0, NULL, ACTED,                                \
 	  "URL of a folder, a list or a file.")                                                              \

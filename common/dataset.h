@@ -53,6 +53,7 @@ struct dataset_source {
 	} http;
 	struct {
 		char *path; /* absolute, on the node */
+		enum source_symlinks symlinks;
 	} file;
 	char *secret; /* name of a Secret in the dataset's namespace; NULL: none */
 	bool anonymous;
@@ -154,6 +155,11 @@ const char *secret_key_name(enum secret_key key);
 
 /* Fills *ret with pointers borrowed from @s; a NULL @s is anonymous. */
 void secret_credential(const struct secret *s, struct source_credential *ret);
+
+/* What source_new() needs to know of @s, but for label and root: pointers borrowed from the arguments. @ca: the Secret of its
+ * caSecretRef, or NULL. */
+void dataset_source_config(const struct dataset_source *s, const struct secret *secret,
+			   const struct secret *ca, struct source_config *ret);
 
 /* ---- YAML ---- */
 

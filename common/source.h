@@ -60,6 +60,13 @@ enum source_index {
 	SOURCE_INDEX_SINGLE = 3, /* the URL is the one file */
 };
 
+/* What a file source makes of symbolic links. */
+enum source_symlinks {
+	SOURCE_SYMLINKS_KEEP = 0,   /* shows them as links, wherever they point */
+	SOURCE_SYMLINKS_FOLLOW = 1, /* shows what they lead to inside the root; others are left out */
+	SOURCE_SYMLINKS_SKIP = 2,   /* leaves them out */
+};
+
 struct source_credential {
 	const char *access_key, *secret_key, *session_token; /* S3; all NULL: anonymous */
 	const char *username, *password, *token;             /* HTTP basic, bearer */
@@ -83,6 +90,7 @@ struct source_config {
 	} http;
 	struct {
 		int root_fd; /* a directory; duplicated. Opens resolve beneath it, never through it */
+		enum source_symlinks symlinks;
 	} file;
 	struct source_credential credential;
 	uint32_t connections_max;                /* 0: 16 */
@@ -96,6 +104,8 @@ struct source_stats {
 	uint64_t hedges;                    /* second requests beside a slow first one */
 	uint64_t bytes;                     /* body bytes delivered */
 	uint64_t denied;                    /* operations that ended in -EACCES */
+	uint64_t
+		left_out; /* by the last listing of a file source: sockets, pipes, devices, links as the source says */
 	uint64_t first_byte_ns_sum, first_byte_count;
 };
 

@@ -39,27 +39,13 @@ static int configure_source(struct node_dataset *d, const struct dataset *spec, 
 {
 	const struct dataset_source *s = &spec->sources[i];
 
-	*c = (struct source_config){.kind = s->kind};
-	if (s->kind == SOURCE_FILE) {
-		int r = mounter_root_open(d->all->config.mounter, s->file.path, root_fd, err);
-		c->file.root_fd = *root_fd;
-		return r;
-	}
-	c->http.url = s->http.url;
-	c->http.index = s->http.index;
-	c->s3.bucket = s->s3.bucket;
-	c->s3.prefix = s->s3.prefix;
-	c->s3.region = s->s3.region;
-	c->s3.endpoint = s->s3.endpoint;
-	c->s3.addressing = s->s3.addressing;
-	c->s3.find_keys = s->kind == SOURCE_S3 && !s->secret && !s->anonymous;
-	c->s3.profile = s->s3.profile;
-	c->s3.proxy = s->s3.proxy;
-	c->connections_max = s->s3.connections;
-	c->requests_per_second = s->s3.requests_per_second;
-	c->bandwidth = s->s3.bandwidth;
+	dataset_source_config(s, NULL, NULL, c);
 	c->credential = *credential;
-	return 0;
+	if (s->kind != SOURCE_FILE)
+		return 0;
+	int r = mounter_root_open(d->all->config.mounter, s->file.path, root_fd, err);
+	c->file.root_fd = *root_fd;
+	return r;
 }
 
 /* Both locks are held. */
@@ -107,9 +93,9 @@ int sources_credential(struct datasets *all, const struct source_set *set, size_
 		r = find_told(all, set->spec->namespace_, s->s3.ca_secret, &ca, err);
 	if (r)
 		return r;
-	secret_credential(s->anonymous ? NULL : secret, ret);
-	if (ca)
-		ret->ca_pem = ca->value[SECRET_CA_CRT];
+	struct source_config c;
+	dataset_source_config(s, secret, ca, &c);
+	*ret = c.credential;
 	return 0;
 }
 

@@ -204,6 +204,9 @@ static void put_number(struct dataset *d, struct dataset_source *s, enum field_i
 	case F_BANDWIDTH:
 		s->s3.bandwidth = (uint64_t)v;
 		break;
+	case F_SYMLINKS:
+		s->file.symlinks = (enum source_symlinks)v;
+		break;
 	case F_HTTP_INDEX:
 		s->http.index = (enum source_index)v;
 		break;

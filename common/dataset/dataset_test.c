@@ -31,7 +31,7 @@ static const char full[] = HEAD
 	"      include: [\"train/**\", \"val/**\"]\n"
 	"      exclude: [\"**/*.tmp\"]\n"
 	"      timeout: 1m30s\n"
-	"    - {mountPath: /shared, file: {path: /mnt/nfs/shared/}}\n"
+	"    - {mountPath: /shared, file: {path: /mnt/nfs/shared/, symlinks: Follow}}\n"
 	"  version: 17\n"
 	"  sync: {interval: 10m, paths: [\"train/new/**\"]}\n"
 	"  cache: {quota: 500Gi, tiers: [NVMe, DRAM], placement: Auto, replicas: 1, pin: true, ttl: 168h}\n"
@@ -75,6 +75,7 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(t->kind, SOURCE_FILE);
 	assert_string_equal(t->mount_path, "/shared");
 	assert_string_equal(t->file.path, "/mnt/nfs/shared");
+	assert_int_equal(t->file.symlinks, SOURCE_SYMLINKS_FOLLOW);
 	assert_true(t->timeout_ns == 30 * 1000000000LL);
 	assert_int_equal(d->version, 17);
 	assert_true(d->sync.interval_ns == 600 * 1000000000LL);

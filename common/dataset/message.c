@@ -75,6 +75,7 @@ static int put_file(Larder__V1__Source *m, const struct dataset_source *s)
 	larder__v1__file_source__init(file);
 	m->store_case = LARDER__V1__SOURCE__STORE_FILE;
 	m->file = file;
+	file->symlinks = (Larder__V1__FileSource__Symlinks)s->file.symlinks;
 	return put_text(&file->path, s->file.path);
 }
 
@@ -323,6 +324,7 @@ static void take_store(struct taking *t, const Larder__V1__Source *m)
 	case LARDER__V1__SOURCE__STORE_FILE:
 		named(t, F_FILE, dataset_assign_kind(t->d, t->source, F_FILE, t->err));
 		take_text(t, F_FILE_PATH, m->file->path);
+		take_number(t, F_SYMLINKS, (uint64_t)m->file->symlinks);
 		break;
 	case LARDER__V1__SOURCE__STORE_HTTP:
 		named(t, F_HTTP, dataset_assign_kind(t->d, t->source, F_HTTP, t->err));

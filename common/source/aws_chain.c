@@ -203,10 +203,10 @@ static int from_profile(const struct aws_chain *c, const char *profile, struct a
 			struct aws_keys *ret, struct err *err)
 {
 	if (p->access_key && p->secret_key) {
-		*ret = (struct aws_keys){.access_key = TAKE(p->access_key),
-					 .secret_key = TAKE(p->secret_key),
-					 .session_token = TAKE(p->session_token),
-					 .expiry_ns = INT64_MAX};
+		ret->access_key = TAKE(p->access_key);
+		ret->secret_key = TAKE(p->secret_key);
+		ret->session_token = TAKE(p->session_token);
+		ret->expiry_ns = INT64_MAX;
 		return 0;
 	}
 	if (p->role_arn && p->token_file)

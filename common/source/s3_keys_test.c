@@ -182,6 +182,11 @@ static const char *file_with(const char *name, const char *text)
 	return path;
 }
 
+static void accept_key(const char *key)
+{
+	snprintf(fx.accept, sizeof fx.accept, "%s", key);
+}
+
 static struct source *make(const char *profile)
 {
 	const struct source_config c = {
@@ -231,9 +236,9 @@ static void each_place_gives_keys_in_its_turn(void **state)
 					"aws_secret_access_key=s\n[p]\naws_access_key_id=PROFILE\n"
 					"aws_secret_access_key=s\n"),
 	       1);
-	strcpy(fx.accept, "FILE");
+	accept_key("FILE");
 	once(NULL, 0, NULL);
-	strcpy(fx.accept, "PROFILE");
+	accept_key("PROFILE");
 	once("p", 0, NULL);
 	setenv("AWS_PROFILE", "p", 1);
 	once(NULL, 0, NULL);
@@ -244,9 +249,9 @@ static void each_place_gives_keys_in_its_turn(void **state)
 	assert_int_equal(atomic_load(&fx.given), 2);
 	setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
 	setenv("AWS_SECRET_ACCESS_KEY", "s", 1);
-	strcpy(fx.accept, "ENV");
+	accept_key("ENV");
 	once(NULL, 0, NULL);
-	strcpy(fx.accept, "PROFILE");
+	accept_key("PROFILE");
 	once("p", 0, NULL); /* a profile that is named wins over all */
 }
 

@@ -189,6 +189,7 @@ void source_stats_get(struct source *s, struct source_stats *ret)
 		.errors = atomic_load(&s->errors),
 		.bytes = atomic_load(&s->bytes),
 		.denied = atomic_load(&s->denied),
+		.left_out = atomic_load(&s->left_out),
 		.first_byte_ns_sum = atomic_load(&s->first_byte_ns_sum),
 		.first_byte_count = atomic_load(&s->first_byte_count),
 	};
