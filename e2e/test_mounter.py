@@ -1,5 +1,6 @@
 """Attacks on the one privileged program: each must be refused and logged, and must not be able to read."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -20,6 +21,7 @@ REPLY = struct.Struct("=IiQQ4096s256s2048s")
 MOUNT, UNMOUNT, BACKING_OPEN, BACKING_CLOSE, TIER_OPEN, ROOT_OPEN, KEEP, FETCH, LIST, BIND, GIVE = (
     2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 17)
 LAZY = 4
+CLOSING_MAX = 32  # as csi-driver/mounter/state.h
 
 
 class Client:
@@ -495,6 +497,8 @@ class Silent(threading.Thread):
             return None
         if opcode == 1:  # LOOKUP; no attribute is valid for any time
             return struct.pack("=QQQQII", 2, 0, 0, 0, 0, 0) + self.attributes(2, 0o100644)
+        if opcode == 14:  # OPEN
+            return struct.pack("=QII", 1, 0, 0)
         if opcode == 3:  # GETATTR
             return struct.pack("=QII", 0, 0, 0) + self.attributes(node, 0o40755 if node == 1 else 0o100644)
         return None
@@ -529,3 +533,34 @@ def test_the_mounter_asks_no_server_about_a_file_that_it_is_sent(mounter, op):
         subprocess.run(["umount", "--force", mounter.folder / "mnt/a"], check=False, timeout=10)
         os.close(fd)
         server.join(5)
+
+
+def test_closing_what_it_was_sent_keeps_the_mounter_from_nobody(mounter):
+    server = Silent(mounter.device)
+    held = os.open(f"{mounter.folder}/mnt/a/file", os.O_RDONLY)  # its close asks the server: FLUSH
+    server.silent = True
+    mounter.mallory.socket.settimeout(5)
+    message = REQUEST.pack(1, BACKING_OPEN, 1, mounter.session, 0, 0, 0, 0, b"", b"")
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < CLOSING_MAX - 8:  # each of them hangs
+            attacker = Client(mounter.folder / "alice/s")
+            attacker.socket.settimeout(5)
+            assert attacker.call(BACKING_OPEN, mounter.session, fds=[held])[0] == -errno.EACCES
+            socket.send_fds(attacker.socket, [message], [held] * 9)  # one too many: cut, and hung up on
+            assert attacker.socket.recv(REPLY.size) == b""
+            attacker.close()
+            sent += 9
+            assert mounter.mallory.call(LIST)[0] == 0
+        attacker = Client(mounter.folder / "alice/s")
+        attacker.call(BACKING_OPEN, mounter.session, fds=[held] * 8)
+        attacker.close()
+    mounter.refused("mounts aborted: closing what it sent hangs")
+    assert mounter.mallory.call(LIST)[0] == 0
+    server.join(5)  # its connection is no more, so nothing hangs any longer
+    assert not server.is_alive()
+    with contextlib.suppress(OSError):  # it says that the connection has ended, and is closed
+        os.close(held)
+    wait_for("alice to be heard again", lambda: Client(mounter.folder / "alice/s").call(LIST)[0] == 0, 5)
+    mounter.alice.close()
+    mounter.alice = Client(mounter.folder / "alice/s")

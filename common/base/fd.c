@@ -152,7 +152,7 @@ int fd_send(int sock, const void *msg, size_t len, const int *fds, size_t count)
 	return (size_t)n == len ? 0 : -EMSGSIZE;
 }
 
-ssize_t fd_recv(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *ret_count)
+ssize_t fd_recv_raw(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *ret_count)
 {
 	union {
 		struct cmsghdr align;
@@ -178,11 +178,14 @@ ssize_t fd_recv(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *r
 		for (size_t i = 0; i < count && *ret_count < FD_PASS_MAX; i++)
 			memcpy(&fds[(*ret_count)++], CMSG_DATA(c) + i * sizeof(int), sizeof(int));
 	}
-	if (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-		for (size_t i = 0; i < *ret_count; i++)
-			(void)fd_close(fds[i]);
-		*ret_count = 0;
-		return -EMSGSIZE;
-	}
+	return h.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : n;
+}
+
+ssize_t fd_recv(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *ret_count)
+{
+	ssize_t n = fd_recv_raw(sock, msg, len, fds, ret_count);
+
+	for (; n < 0 && *ret_count > 0; --*ret_count)
+		(void)fd_close(fds[*ret_count - 1]);
 	return n;
 }

@@ -44,4 +44,8 @@ MUST_CHECK int fd_send(int sock, const void *msg, size_t len, const int *fds, si
  * message or descriptors were cut (what came was closed). */
 MUST_CHECK ssize_t fd_recv(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *ret_count);
 
+/* The same, but what came with a message that was cut is the caller's to close: *ret_count may be above 0 with -EMSGSIZE. For
+ * those who cannot trust the sender: to close what somebody else opened may take for ever. */
+MUST_CHECK ssize_t fd_recv_raw(int sock, void *msg, size_t len, int fds[FD_PASS_MAX], size_t *ret_count);
+
 #endif

@@ -9,13 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
 #include "csi-driver/mounter/state.h"
-
-#define FUSE_DEVICE makedev(10, 229) /* as the kernel's list of devices has it */
 
 /* ---- the mounts ---- */
 

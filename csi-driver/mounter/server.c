@@ -52,6 +52,18 @@ static bool is_expected_peer(int fd, const struct client *c)
 	       (cred.uid == c->uid || cred.uid == 0);
 }
 
+/* NULL when the caller may be heard. */
+static const char *peer_refusal(const struct server *s, int fd, size_t client)
+{
+	const struct client *c = &s->m->clients[client];
+
+	if (s->peer_count == MOUNTER_PEERS_MAX)
+		return "too many connections";
+	if (!is_expected_peer(fd, c))
+		return "wrong uid";
+	return client_is_stuck(c) ? "closing what it sent hangs" : NULL;
+}
+
 static void accept_peer(struct server *s, size_t client)
 {
 	CLEANUP(fd_close)
@@ -59,11 +71,10 @@ static void accept_peer(struct server *s, size_t client)
 
 	if (fd < 0)
 		return;
-	if (s->peer_count == MOUNTER_PEERS_MAX || !is_expected_peer(fd, &s->m->clients[client])) {
+	const char *why = peer_refusal(s, fd, client);
+	if (why) {
 		log_write(LOG_WARN, "connection refused", LOG_STR("socket", s->m->clients[client].socket),
-			  LOG_STR("why",
-				  s->peer_count == MOUNTER_PEERS_MAX ? "too many connections" : "wrong uid"),
-			  NULL);
+			  LOG_STR("why", why), NULL);
 		return;
 	}
 	s->peers[s->peer_count++] = (struct peer){.fd = fd_take(&fd), .client = client};
@@ -86,18 +97,33 @@ static void log_refusal(const struct exchange *x)
 			  LOG_STR("why", x->reply.text), NULL);
 }
 
+/* What hangs waits for a server of FUSE files, most likely one of the client's own mounts: those end, and with them the waiting. */
+static void abort_sessions(struct mounter *m, size_t client, struct mounter_request *request,
+			   struct exchange *x)
+{
+	log_write(LOG_ERROR, "connection dropped and mounts aborted: closing what it sent hangs",
+		  LOG_INT("client", client), NULL);
+	for (size_t i = 0; i < MOUNTER_SESSIONS_MAX; i++) {
+		if (!m->sessions[i].used || m->sessions[i].client != client)
+			continue;
+		memcpy(request->session, m->sessions[i].id, sizeof request->session);
+		x->request = request;
+		(void)unmount_session(m, x, true); /* a reply nobody waits for */
+	}
+}
+
 /* One request of one peer; false: the peer is gone or broke the protocol. */
 static bool serve_peer(struct server *s, const struct peer *p, struct mounter_request *request,
 		       struct exchange *x)
 {
 	int fds[FD_PASS_MAX];
 	size_t count;
-	ssize_t n = fd_recv(p->fd, request, sizeof *request, fds, &count);
+	ssize_t n = fd_recv_raw(p->fd, request, sizeof *request, fds, &count);
 
 	if (n == -EAGAIN)
 		return true;
 	if (n != (ssize_t)sizeof *request) {
-		close_all(fds, count);
+		close_received(s->m, p->client, fds, count);
 		if (n != 0 && n != -ECONNRESET)
 			log_write(LOG_WARN, "connection dropped: not a request of this protocol",
 				  LOG_INT("client", p->client), LOG_INT("length", n), NULL);
@@ -113,9 +139,13 @@ static bool serve_peer(struct server *s, const struct peer *p, struct mounter_re
 	int r = fd_send(p->fd, &x->reply, sizeof x->reply, x->reply_fds, x->reply_fd_count);
 	if (r)
 		exchange_undo(s->m, x);
-	close_all(fds, count);
+	close_received(s->m, p->client, fds, count);
 	if (x->reply_close)
 		close_all(x->reply_fds, x->reply_fd_count);
+	if (client_is_stuck(&s->m->clients[p->client])) {
+		abort_sessions(s->m, p->client, request, x);
+		return false;
+	}
 	return r == 0;
 }
 

@@ -1,5 +1,5 @@
 /*
- * state - the state of larder-mounter and its parts. One thread, one poll loop, fixed tables; libc only.
+ * state - the state of larder-mounter and its parts. One thread (but for closing.c), one poll loop, fixed tables; libc only.
  *
  *   checks.c   pure: may this descriptor be registered, does this path lie below that root
  *   marks.c    pure: the mark that tells whose a mount is
@@ -8,6 +8,7 @@
  *   give.c     what a former mounter left
  *   tiers.c    tier directories and roots of file sources
  *   ops.c      one request in, one reply out
+ *   closing.c  what clients sent is closed, however long that takes
  *   server.c   sockets and the loop
  */
 #ifndef CSI_DRIVER_MOUNTER_STATE_H
@@ -16,7 +17,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/types.h>
 
 #include "common/base/attr.h"
@@ -28,7 +31,10 @@
 #define MOUNTER_TIERS_MAX   16
 #define MOUNTER_ROOTS_MAX   16
 #define MOUNTER_TEXT        256 /* bytes of a reply's sentence */
+#define MOUNTER_CLOSING_MAX 32  /* descriptors of a client that are being closed, before it is hung up on */
 #define MOUNTER_MARK_MAX    256 /* the kernel takes no longer source */
+
+#define FUSE_DEVICE makedev(10, 229) /* as the kernel's list of devices has it */
 
 /* A program that may ask: whoever reaches its socket and has its uid. */
 struct client {
@@ -36,7 +42,8 @@ struct client {
 	uid_t uid;
 	gid_t gid;
 	int listener;
-	int state_fd; /* memory kept for the zero session, -1: none */
+	int state_fd;             /* memory kept for the zero session, -1: none */
+	_Atomic unsigned closing; /* descriptors it sent whose close() has not returned */
 };
 
 /* A folder that the command line allows as a tier. */
@@ -158,6 +165,12 @@ MUST_CHECK int examine(int fd, struct stat *ret);
 
 /* Whether @fd is a memfd. */
 bool is_shared_memory(int fd);
+
+/* Closes what a client sent, now or in a thread of its own: close() may wait for that client for ever. */
+void close_received(struct mounter *m, size_t client, const int *fds, size_t count);
+
+/* Whether so many of its descriptors hang that it must not send more. */
+bool client_is_stuck(const struct client *c);
 
 /* Answers one request. Never fails: a refusal is a reply. */
 void exchange_run(struct mounter *m, struct exchange *x);
