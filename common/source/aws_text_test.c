@@ -66,8 +66,8 @@ static void metadata_gives_keys_with_their_end(void **state)
 		"[]",
 		METADATA("soon"),
 		"{\"AccessKeyId\":1}",
-		"{\"AccessKeyId\":\"A\\nB\",\"SecretAccessKey\":\"s\",\"Token\":\"t\","
-		"\"Expiration\":\"2026-01-01T00:00:00Z\"}"};
+		("{\"AccessKeyId\":\"A\\nB\",\"SecretAccessKey\":\"s\",\"Token\":\"t\","
+		 "\"Expiration\":\"2026-01-01T00:00:00Z\"}")};
 	static const char good[] = METADATA("2001-09-09T01:46:40Z");
 	struct aws_keys k = {0};
 
