@@ -110,15 +110,11 @@ static int add_file(struct run *run, struct manifest_builder *b, uint64_t i, con
 static int add_lines(struct run *run, struct manifest_builder *b, bool second, uint64_t *ret_files)
 {
 	FILE *f = fopen(run->config->paths, "re");
-	char *line = NULL;
-	size_t room = 0;
+	char line[MANIFEST_PATH_MAX + 2]; /* longer ones are several, which is no harm here */
 	uint64_t i = 0;
 	int r = f ? 0 : err_set(run->err, -errno, "%s: %s", run->config->paths, strerror(errno));
-	for (ssize_t n; r == 0 && i < run->config->count && (n = getline(&line, &room, f)) > 0; i++) {
-		n -= line[n - 1] == '\n';
-		r = add_file(run, b, i, line, (size_t)n, second);
-	}
-	free(line); /* getline()'s */
+	for (; r == 0 && i < run->config->count && fgets(line, sizeof line, f); i++)
+		r = add_file(run, b, i, line, strcspn(line, "\n"), second);
 	if (f)
 		(void)fclose(f); /* only read */
 	*ret_files = i;
@@ -173,9 +169,9 @@ static int decode_chunk(struct run *run, const struct hash256 *hash, uint64_t *c
 	char path[MANIFEST_PATH_MAX + 1];
 	struct manifest_cursor c = {0};
 	struct chunk_entry x;
-	struct chunk_view v;
-	const uint8_t *bytes;
-	size_t len;
+	struct chunk_view v = {0};
+	const uint8_t *bytes = NULL;
+	size_t len = 0;
 	int r = map_chunk(run, hash, &bytes, &len, run->err);
 	if (r)
 		return r;
@@ -191,9 +187,9 @@ static int decode(struct run *run, const struct hash256 *root, struct tables_res
 {
 	struct manifest_stats stats;
 	struct root_chunk *list = NULL;
-	const uint8_t *bytes;
+	const uint8_t *bytes = NULL;
 	uint64_t count = 0;
-	size_t len, n = 0;
+	size_t len = 0, n = 0;
 	int r = map_chunk(run, root, &bytes, &len, run->err);
 	if (r)
 		return r;

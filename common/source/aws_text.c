@@ -41,8 +41,10 @@ void aws_profile_done(struct aws_profile *p)
 
 static void trim(const char **p, size_t *len)
 {
-	for (; *len > 0 && isspace((unsigned char)**p); (*len)--)
+	while (*len > 0 && isspace((unsigned char)**p)) {
 		(*p)++;
+		(*len)--;
+	}
 	while (*len > 0 && isspace((unsigned char)(*p)[*len - 1]))
 		(*len)--;
 }

@@ -32,7 +32,7 @@ static void *close_one(void *arg)
 /* Files of file systems that ask nobody, names without a file behind them, and the FUSE device itself. */
 static bool closes_at_once(const struct mounter *m, int fd)
 {
-	struct stat st;
+	struct stat st = {0};
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || flags & O_PATH || is_shared_memory(fd))

@@ -84,7 +84,7 @@ static long connection_of(int fd)
 static const char *device_refusal(const struct session *s, int fd)
 {
 	struct pollfd p = {.fd = fd, .events = 0};
-	struct stat st;
+	struct stat st = {0};
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || examine(fd, &st))

@@ -90,7 +90,7 @@ static int backing_close(struct mounter *m, struct exchange *x)
 
 bool is_shared_memory(int fd)
 {
-	struct stat st;
+	struct stat st = {0};
 
 	return examine(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;
 }
