@@ -55,7 +55,7 @@ CORES = [
     "common/source/s3_sign.c", "common/source/s3_place.c", "common/source/s3_list.c", "common/source/response.c", "common/source/s3_error.c",
     "common/source/http_url.c", "common/source/http_index.c", "common/source/http_list.c", "common/source/checksum.c",
     "common/source/retry.c",
-    "cache-node/fill/plan.c", "cache-node/cache/sidecar.c",
+    "cache-node/fill/plan.c", "cache-node/cache/policy.c", "cache-node/cache/sidecar.c",
     "csi-driver/mounter/checks.c", "csi-driver/mounter/marks.c", "operator-shim/reconcile.c",
 ]
 CORE_HEADERS = re.compile(

@@ -1,0 +1,363 @@
+/*
+ * An entry's life: FREE -> SMALL (or MAIN, by its ghost or policy_restore) -> MAIN -> GHOST -> MAIN or FREE. HELD, from
+ * either queue, goes back to it. Entries refer to each other by their numbers, so that the array can move when it grows.
+ */
+#include "cache-node/cache/policy.h"
+
+#include <errno.h>
+
+#include "common/base/mem.h"
+
+#define NONE  UINT32_MAX
+#define FIRST 64 /* entries made at first */
+
+enum { FREE = 0, SMALL, MAIN, HELD, GHOST, QUEUES };
+
+struct entry {
+	uint64_t key;
+	uint64_t bytes;
+	uint32_t prev, next; /* in its queue; NONE at the ends */
+	uint32_t chain;      /* next in its bucket */
+	uint8_t queue, uses;
+	uint8_t home; /* HELD: the queue it came from */
+};
+
+struct queue {
+	uint32_t head, tail; /* enters at the head, leaves at the tail */
+	uint32_t count;
+	uint64_t bytes;
+};
+
+struct policy {
+	struct policy_config config;
+	struct entry *entries; /* @room of them */
+	uint32_t *buckets;     /* as many */
+	uint32_t room;         /* a power of two, or 0 */
+	struct queue queues[QUEUES];
+	uint64_t fruitless; /* turns since the last victim */
+	uint64_t ghost_hits, evicted[QUEUES];
+};
+
+static uint32_t *bucket_of(const struct policy *p, uint64_t key)
+{
+	/* Fibonacci hashing (Knuth 6.4): keys of tests and of the simulator are small numbers. */
+	return &p->buckets[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (p->room - 1)];
+}
+
+static uint32_t find(const struct policy *p, uint64_t key)
+{
+	if (!p->room)
+		return NONE;
+	uint32_t i = *bucket_of(p, key);
+	while (i != NONE && p->entries[i].key != key)
+		i = p->entries[i].chain;
+	return i;
+}
+
+static void unlink_entry(struct policy *p, uint32_t i)
+{
+	struct entry *e = &p->entries[i];
+	struct queue *q = &p->queues[e->queue];
+	*(e->prev == NONE ? &q->head : &p->entries[e->prev].next) = e->next;
+	*(e->next == NONE ? &q->tail : &p->entries[e->next].prev) = e->prev;
+	q->count--;
+	q->bytes -= e->bytes;
+}
+
+static void push(struct policy *p, uint32_t i, uint8_t queue)
+{
+	struct entry *e = &p->entries[i];
+	struct queue *q = &p->queues[queue];
+	e->queue = queue;
+	e->prev = NONE;
+	e->next = q->head;
+	*(q->head == NONE ? &q->tail : &p->entries[q->head].prev) = i;
+	q->head = i;
+	q->count++;
+	q->bytes += e->bytes;
+}
+
+static void push_old(struct policy *p, uint32_t i, uint8_t queue)
+{
+	struct entry *e = &p->entries[i];
+	struct queue *q = &p->queues[queue];
+	e->queue = queue;
+	e->next = NONE;
+	e->prev = q->tail;
+	*(q->tail == NONE ? &q->head : &p->entries[q->tail].next) = i;
+	q->tail = i;
+	q->count++;
+	q->bytes += e->bytes;
+}
+
+static void move(struct policy *p, uint32_t i, uint8_t queue)
+{
+	unlink_entry(p, i);
+	push(p, i, queue);
+}
+
+static void chain_in(struct policy *p, uint32_t i)
+{
+	uint32_t *bucket = bucket_of(p, p->entries[i].key);
+	p->entries[i].chain = *bucket;
+	*bucket = i;
+}
+
+/* Forgets an entry. */
+static void release(struct policy *p, uint32_t i)
+{
+	uint32_t *at = bucket_of(p, p->entries[i].key);
+	while (*at != i)
+		at = &p->entries[*at].chain;
+	*at = p->entries[i].chain;
+	unlink_entry(p, i);
+	p->entries[i] = (struct entry){.chain = NONE};
+	push(p, i, FREE);
+}
+
+int policy_new(const struct policy_config *config, struct policy **ret)
+{
+	if (config->small_of_100 < 1 || config->small_of_100 > 100 || config->promote_at < 1 ||
+	    config->promote_at > POLICY_USES_MAX)
+		return -EINVAL;
+	struct policy *p = mem_calloc(1, sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	p->config = *config;
+	for (int i = 0; i < QUEUES; i++)
+		p->queues[i] = (struct queue){.head = NONE, .tail = NONE};
+	*ret = p;
+	return 0;
+}
+
+struct policy *policy_free(struct policy *p)
+{
+	if (!p)
+		return NULL;
+	(void)mem_free(p->entries);
+	(void)mem_free(p->buckets);
+	return mem_free(p);
+}
+
+/* Twice the room. All entries are in use. */
+static int grow(struct policy *p)
+{
+	uint32_t old = p->room, room = old ? 2 * old : FIRST;
+	uint32_t *buckets = mem_resize(NULL, room, sizeof *buckets);
+	struct entry *entries = buckets ? mem_resize(p->entries, room, sizeof *entries) : NULL;
+	if (!entries) {
+		(void)mem_free(buckets);
+		return -ENOMEM;
+	}
+	(void)mem_free(p->buckets);
+	p->entries = entries;
+	p->buckets = buckets;
+	p->room = room;
+	for (uint32_t i = 0; i < room; i++)
+		buckets[i] = NONE;
+	for (uint32_t i = 0; i < old; i++)
+		chain_in(p, i);
+	for (uint32_t i = room; i-- > old;) {
+		entries[i] = (struct entry){.chain = NONE};
+		push(p, i, FREE);
+	}
+	return 0;
+}
+
+/* An entry for @key, in no queue yet; the oldest ghost's where there is no room for more. */
+static int take_free(struct policy *p, uint64_t key, uint64_t bytes, uint32_t *ret)
+{
+	int r = 0;
+	if (p->queues[FREE].head == NONE)
+		r = p->room >= POLICY_ENTRIES_MAX ? -EBUSY : grow(p);
+	if (r && p->queues[GHOST].tail == NONE)
+		return r;
+	if (r)
+		release(p, p->queues[GHOST].tail);
+	uint32_t i = p->queues[FREE].head;
+	unlink_entry(p, i);
+	p->entries[i].key = key;
+	p->entries[i].bytes = bytes;
+	chain_in(p, i);
+	*ret = i;
+	return 0;
+}
+
+static void resize(struct policy *p, uint32_t i, uint64_t bytes)
+{
+	struct entry *e = &p->entries[i];
+	p->queues[e->queue].bytes += bytes - e->bytes; /* unsigned arithmetic wraps to the right sum */
+	e->bytes = bytes;
+}
+
+int policy_put(struct policy *p, uint64_t key, uint64_t bytes)
+{
+	uint32_t i = find(p, key);
+	if (i == NONE) {
+		int r = take_free(p, key, bytes, &i);
+		if (r == 0)
+			push(p, i, SMALL);
+		return r;
+	}
+	resize(p, i, bytes);
+	if (p->entries[i].queue == GHOST) {
+		move(p, i, MAIN);
+		p->ghost_hits++;
+	}
+	return 0;
+}
+
+int policy_restore(struct policy *p, uint64_t key, uint64_t bytes)
+{
+	uint32_t i = find(p, key);
+	if (i != NONE && p->entries[i].queue == GHOST) {
+		release(p, i);
+		i = NONE;
+	}
+	if (i != NONE)
+		return 0;
+	int r = take_free(p, key, bytes, &i);
+	if (r == 0)
+		push_old(p, i, MAIN);
+	return r;
+}
+
+bool policy_touch(struct policy *p, uint64_t key)
+{
+	uint32_t i = find(p, key);
+	if (i == NONE || p->entries[i].queue == GHOST)
+		return false;
+	if (p->entries[i].uses < POLICY_USES_MAX)
+		p->entries[i].uses++;
+	return true;
+}
+
+void policy_remove(struct policy *p, uint64_t key)
+{
+	uint32_t i = find(p, key);
+	if (i != NONE && p->entries[i].queue != GHOST)
+		release(p, i);
+}
+
+void policy_release(struct policy *p, uint64_t key)
+{
+	uint32_t i = find(p, key);
+	if (i != NONE && p->entries[i].queue == HELD)
+		move(p, i, p->entries[i].home);
+}
+
+static uint64_t bytes_of(const struct policy *p)
+{
+	return p->queues[SMALL].bytes + p->queues[MAIN].bytes + p->queues[HELD].bytes;
+}
+
+/* It leaves; its name stays. */
+static void become_ghost(struct policy *p, uint32_t i)
+{
+	struct queue *ghosts = &p->queues[GHOST];
+	uint64_t most = bytes_of(p) * p->config.ghost_of_100 / 100;
+	p->evicted[p->entries[i].queue]++;
+	p->entries[i].uses = 0;
+	move(p, i, GHOST);
+	while (ghosts->bytes > most)
+		release(p, ghosts->tail);
+}
+
+/* A used object moves on; false: it would go. */
+static bool moves_on(struct policy *p, uint32_t i)
+{
+	struct entry *e = &p->entries[i];
+	if (e->queue == SMALL && e->uses < p->config.promote_at)
+		return false;
+	if (e->queue == MAIN && e->uses == 0)
+		return false;
+	e->uses = e->queue == SMALL ? 0 : e->uses - 1;
+	move(p, i, MAIN);
+	return true;
+}
+
+/* Turns after which a queue was looked through in vain: each object moves on for each use, and is asked about once. */
+static uint64_t turns_max(const struct policy *p)
+{
+	return (POLICY_USES_MAX + UINT64_C(2)) * ((uint64_t)p->queues[SMALL].count + p->queues[MAIN].count);
+}
+
+/* The object whose turn it is; NONE: there is none, or none may go. */
+static uint32_t next_turn(const struct policy *p)
+{
+	const struct queue *small = &p->queues[SMALL], *main_queue = &p->queues[MAIN];
+	if (p->fruitless > 2 * turns_max(p))
+		return NONE;
+	bool from_small = small->bytes * 100 >= (small->bytes + main_queue->bytes) * p->config.small_of_100;
+	if (p->fruitless > turns_max(p)) /* nobody of that queue may go: the other one */
+		from_small = !from_small;
+	if (!small->count || !main_queue->count)
+		from_small = small->count > 0;
+	return from_small ? small->tail : main_queue->tail;
+}
+
+int policy_evict(struct policy *p, policy_ask *ask, void *ctx, uint32_t turns, uint64_t *ret_key)
+{
+	for (; turns > 0; turns--, p->fruitless++) {
+		uint32_t i = next_turn(p);
+		if (i == NONE) {
+			p->fruitless = 0;
+			return -ENOENT;
+		}
+		if (moves_on(p, i))
+			continue;
+		struct entry *e = &p->entries[i];
+		enum policy_answer answer = ask(ctx, e->key);
+		if (answer == POLICY_GO) {
+			p->fruitless = 0;
+			*ret_key = e->key;
+			become_ghost(p, i);
+			return 0;
+		}
+		e->home = e->queue;
+		move(p, i, answer == POLICY_HOLD ? HELD : e->queue);
+	}
+	return -EAGAIN;
+}
+
+void policy_stats_get(const struct policy *p, struct policy_stats *ret)
+{
+	*ret = (struct policy_stats){.small = p->queues[SMALL].count,
+				     .main = p->queues[MAIN].count,
+				     .held = p->queues[HELD].count,
+				     .ghosts = p->queues[GHOST].count,
+				     .bytes = bytes_of(p),
+				     .ghost_hits = p->ghost_hits,
+				     .small_evicted = p->evicted[SMALL],
+				     .main_evicted = p->evicted[MAIN]};
+}
+
+static void check_entry(const struct policy *p, uint32_t i, uint8_t queue)
+{
+	const struct entry *e = &p->entries[i];
+	CHECK(e->queue == queue);
+	CHECK(e->uses <= POLICY_USES_MAX);
+	CHECK(e->next != NONE || p->queues[queue].tail == i);
+	CHECK(queue != HELD || e->home == SMALL || e->home == MAIN);
+	CHECK(queue == FREE || find(p, e->key) == i); /* its own, and no other of that key */
+	CHECK((queue != FREE && queue != GHOST) || e->uses == 0);
+}
+
+void policy_check(const struct policy *p)
+{
+	uint64_t entries = 0;
+	for (unsigned q = FREE; q < QUEUES; q++) {
+		const struct queue *queue = &p->queues[q];
+		uint64_t count = 0, bytes = 0;
+		for (uint32_t i = queue->head, before = NONE; i != NONE; before = i, i = p->entries[i].next) {
+			CHECK(p->entries[i].prev == before);
+			check_entry(p, i, (uint8_t)q);
+			count++;
+			bytes += p->entries[i].bytes;
+		}
+		CHECK(count == queue->count);
+		CHECK(bytes == queue->bytes);
+		entries += count;
+	}
+	CHECK(entries == p->room);
+}
