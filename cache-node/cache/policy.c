@@ -1,6 +1,6 @@
 /*
- * An entry's life: FREE -> SMALL (or MAIN, by its ghost or policy_restore) -> MAIN -> GHOST -> MAIN or FREE. HELD, from
- * either queue, goes back to it. Entries refer to each other by their numbers, so that the array can move when it grows.
+ * An entry's life: FREE -> SMALL -> MAIN -> SMALL (demoted) -> GHOST -> MAIN, SMALL or FREE; SMALL -> HELD -> SMALL. Victims leave
+ * from the small queue alone. Entries refer to each other by their numbers, so that the array can move when it grows.
  */
 #include "cache-node/cache/policy.h"
 
@@ -8,8 +8,9 @@
 
 #include "common/base/mem.h"
 
-#define NONE  UINT32_MAX
-#define FIRST 64 /* entries made at first */
+#define NONE   UINT32_MAX
+#define FIRST  64           /* entries made at first */
+#define CREDIT UINT64_C(16) /* bytes that may leave the small queue for a byte used in the main queue */
 
 enum { FREE = 0, SMALL, MAIN, HELD, GHOST, QUEUES };
 
@@ -19,7 +20,6 @@ struct entry {
 	uint32_t prev, next; /* in its queue; NONE at the ends */
 	uint32_t chain;      /* next in its bucket */
 	uint8_t queue, uses;
-	uint8_t home; /* HELD: the queue it came from */
 };
 
 struct queue {
@@ -34,8 +34,10 @@ struct policy {
 	uint32_t *buckets;     /* as many */
 	uint32_t room;         /* a power of two, or 0 */
 	struct queue queues[QUEUES];
-	uint64_t fruitless; /* turns since the last victim */
-	uint64_t ghost_hits, evicted[QUEUES];
+	uint64_t fruitless;  /* turns since the last victim */
+	uint64_t bytes_high; /* held at most, less what was removed: beyond it there is free room */
+	uint64_t credit;     /* bytes that may leave the small queue until the main queue counts as idle */
+	uint64_t ghost_hits, evicted, demoted;
 };
 
 static uint32_t *bucket_of(const struct policy *p, uint64_t key)
@@ -190,20 +192,81 @@ static void resize(struct policy *p, uint32_t i, uint64_t bytes)
 	e->bytes = bytes;
 }
 
+static uint64_t bytes_of(const struct policy *p)
+{
+	return p->queues[SMALL].bytes + p->queues[MAIN].bytes + p->queues[HELD].bytes;
+}
+
+static uint64_t credit_max(const struct policy *p)
+{
+	return bytes_of(p) * p->config.idle_of_100 / 100;
+}
+
+/* It holds more than ever: what came is as good as used. */
+static void note_high(struct policy *p)
+{
+	if (bytes_of(p) <= p->bytes_high)
+		return;
+	p->bytes_high = bytes_of(p);
+	p->credit = credit_max(p);
+}
+
+/* Whether the main queue, with so much more, would be over its share. */
+static bool main_is_over(const struct policy *p, uint64_t more)
+{
+	uint64_t small = p->queues[SMALL].bytes, main_bytes = p->queues[MAIN].bytes;
+	return (main_bytes + more) * 100 > (small + main_bytes) * (100 - p->config.small_of_100);
+}
+
+/* The main queue's oldest: if it was used since its last turn, it gets another and this is false; else it is the next victim. */
+static bool demote_oldest(struct policy *p)
+{
+	uint32_t i = p->queues[MAIN].tail;
+	struct entry *e = &p->entries[i];
+	if (e->uses > 0) {
+		e->uses = 0;
+		move(p, i, MAIN);
+		return false;
+	}
+	unlink_entry(p, i);
+	push_old(p, i, SMALL);
+	p->demoted++;
+	return true;
+}
+
+/* Whether the main queue has room for @bytes, or makes it. */
+static bool main_takes(struct policy *p, uint64_t bytes)
+{
+	return !p->queues[MAIN].count || !main_is_over(p, bytes) || demote_oldest(p);
+}
+
+/* Nothing had to leave for it yet: what is older than the small queue's share is kept without a use. */
+static void spread(struct policy *p)
+{
+	struct queue *small = &p->queues[SMALL];
+	while (bytes_of(p) > p->bytes_high && small->count > 1 &&
+	       !main_is_over(p, p->entries[small->tail].bytes))
+		move(p, small->tail, MAIN);
+}
+
 int policy_put(struct policy *p, uint64_t key, uint64_t bytes)
 {
 	uint32_t i = find(p, key);
-	if (i == NONE) {
-		int r = take_free(p, key, bytes, &i);
-		if (r == 0)
-			push(p, i, SMALL);
+	int r = i == NONE ? take_free(p, key, bytes, &i) : 0;
+	if (r)
 		return r;
+	struct entry *e = &p->entries[i];
+	if (e->queue == FREE) {
+		push(p, i, SMALL);
+	} else {
+		resize(p, i, bytes);
 	}
-	resize(p, i, bytes);
-	if (p->entries[i].queue == GHOST) {
-		move(p, i, MAIN);
+	if (e->queue == GHOST) {
 		p->ghost_hits++;
+		move(p, i, main_takes(p, bytes) ? MAIN : SMALL);
 	}
+	spread(p);
+	note_high(p);
 	return 0;
 }
 
@@ -219,6 +282,7 @@ int policy_restore(struct policy *p, uint64_t key, uint64_t bytes)
 	int r = take_free(p, key, bytes, &i);
 	if (r == 0)
 		push_old(p, i, MAIN);
+	note_high(p);
 	return r;
 }
 
@@ -227,28 +291,28 @@ bool policy_touch(struct policy *p, uint64_t key)
 	uint32_t i = find(p, key);
 	if (i == NONE || p->entries[i].queue == GHOST)
 		return false;
-	if (p->entries[i].uses < POLICY_USES_MAX)
-		p->entries[i].uses++;
+	struct entry *e = &p->entries[i];
+	if (e->uses < POLICY_USES_MAX)
+		e->uses++;
+	if (e->queue == MAIN)
+		p->credit = MIN(p->credit + CREDIT * e->bytes, credit_max(p));
 	return true;
 }
 
 void policy_remove(struct policy *p, uint64_t key)
 {
 	uint32_t i = find(p, key);
-	if (i != NONE && p->entries[i].queue != GHOST)
-		release(p, i);
+	if (i == NONE || p->entries[i].queue == GHOST)
+		return;
+	p->bytes_high -= MIN(p->bytes_high, p->entries[i].bytes);
+	release(p, i);
 }
 
 void policy_release(struct policy *p, uint64_t key)
 {
 	uint32_t i = find(p, key);
-	if (i != NONE && p->entries[i].queue == HELD)
-		move(p, i, p->entries[i].home);
-}
-
-static uint64_t bytes_of(const struct policy *p)
-{
-	return p->queues[SMALL].bytes + p->queues[MAIN].bytes + p->queues[HELD].bytes;
+	if (i != NONE && p->queues[HELD].count && p->entries[i].queue == HELD)
+		move(p, i, SMALL);
 }
 
 /* It leaves; its name stays. */
@@ -256,66 +320,74 @@ static void become_ghost(struct policy *p, uint32_t i)
 {
 	struct queue *ghosts = &p->queues[GHOST];
 	uint64_t most = bytes_of(p) * p->config.ghost_of_100 / 100;
-	p->evicted[p->entries[i].queue]++;
+	p->evicted++;
 	p->entries[i].uses = 0;
 	move(p, i, GHOST);
 	while (ghosts->bytes > most)
 		release(p, ghosts->tail);
 }
 
-/* A used object moves on; false: it would go. */
+/* Whether the main queue was idle for so long that its oldest has to show that it is used, whoever asks: else what is dead would
+ * stay there as long as nothing that is new is used twice. */
+static bool is_idle(struct policy *p, uint64_t bytes)
+{
+	bool idle =
+		p->credit < bytes && p->fruitless == 0; /* once for each victim: who was just demoted goes */
+	p->credit -= MIN(p->credit, bytes);
+	return idle && p->config.idle_of_100;
+}
+
+/* Whether the small queue's oldest moves on to the main queue instead of leaving. */
 static bool moves_on(struct policy *p, uint32_t i)
 {
 	struct entry *e = &p->entries[i];
-	if (e->queue == SMALL && e->uses < p->config.promote_at)
+	if ((e->uses < p->config.promote_at && !is_idle(p, e->bytes)) || !main_takes(p, e->bytes))
 		return false;
-	if (e->queue == MAIN && e->uses == 0)
-		return false;
-	e->uses = e->queue == SMALL ? 0 : e->uses - 1;
+	e->uses = 0;
 	move(p, i, MAIN);
 	return true;
 }
 
-/* Turns after which a queue was looked through in vain: each object moves on for each use, and is asked about once. */
-static uint64_t turns_max(const struct policy *p)
+/* Turns after which @count objects were looked through in vain: each moves on, gets another turn, is demoted and asked about. */
+static uint64_t turns_max(uint64_t count)
 {
-	return (POLICY_USES_MAX + UINT64_C(2)) * ((uint64_t)p->queues[SMALL].count + p->queues[MAIN].count);
+	return 4 * (count + 1);
 }
 
-/* The object whose turn it is; NONE: there is none, or none may go. */
-static uint32_t next_turn(const struct policy *p)
+/* Asks the owner about the small queue's oldest; true: it may go. */
+static bool may_go(struct policy *p, uint32_t i, policy_ask *ask, void *ctx)
 {
-	const struct queue *small = &p->queues[SMALL], *main_queue = &p->queues[MAIN];
-	if (p->fruitless > 2 * turns_max(p))
-		return NONE;
-	bool from_small = small->bytes * 100 >= (small->bytes + main_queue->bytes) * p->config.small_of_100;
-	if (p->fruitless > turns_max(p)) /* nobody of that queue may go: the other one */
-		from_small = !from_small;
-	if (!small->count || !main_queue->count)
-		from_small = small->count > 0;
-	return from_small ? small->tail : main_queue->tail;
+	enum policy_answer answer = ask(ctx, p->entries[i].key);
+	if (answer != POLICY_GO)
+		move(p, i, answer == POLICY_HOLD ? HELD : SMALL);
+	return answer == POLICY_GO;
+}
+
+/* One step of eviction. True with a victim. */
+static bool turn(struct policy *p, policy_ask *ask, void *ctx, uint32_t *ret)
+{
+	bool in_vain =
+		p->fruitless > turns_max(p->queues[SMALL].count); /* nobody of the small queue may go */
+	if (p->queues[MAIN].count && (in_vain || main_is_over(p, 0)))
+		(void)demote_oldest(p);
+	*ret = p->queues[SMALL].tail;
+	return *ret != NONE && (in_vain || !moves_on(p, *ret)) && may_go(p, *ret, ask, ctx);
 }
 
 int policy_evict(struct policy *p, policy_ask *ask, void *ctx, uint32_t turns, uint64_t *ret_key)
 {
 	for (; turns > 0; turns--, p->fruitless++) {
-		uint32_t i = next_turn(p);
-		if (i == NONE) {
+		uint32_t i;
+		if (p->fruitless >= 2 * turns_max((uint64_t)p->queues[SMALL].count + p->queues[MAIN].count)) {
 			p->fruitless = 0;
 			return -ENOENT;
 		}
-		if (moves_on(p, i))
+		if (!turn(p, ask, ctx, &i))
 			continue;
-		struct entry *e = &p->entries[i];
-		enum policy_answer answer = ask(ctx, e->key);
-		if (answer == POLICY_GO) {
-			p->fruitless = 0;
-			*ret_key = e->key;
-			become_ghost(p, i);
-			return 0;
-		}
-		e->home = e->queue;
-		move(p, i, answer == POLICY_HOLD ? HELD : e->queue);
+		p->fruitless = 0;
+		*ret_key = p->entries[i].key;
+		become_ghost(p, i);
+		return 0;
 	}
 	return -EAGAIN;
 }
@@ -328,8 +400,8 @@ void policy_stats_get(const struct policy *p, struct policy_stats *ret)
 				     .ghosts = p->queues[GHOST].count,
 				     .bytes = bytes_of(p),
 				     .ghost_hits = p->ghost_hits,
-				     .small_evicted = p->evicted[SMALL],
-				     .main_evicted = p->evicted[MAIN]};
+				     .evicted = p->evicted,
+				     .demoted = p->demoted};
 }
 
 static void check_entry(const struct policy *p, uint32_t i, uint8_t queue)
@@ -338,7 +410,6 @@ static void check_entry(const struct policy *p, uint32_t i, uint8_t queue)
 	CHECK(e->queue == queue);
 	CHECK(e->uses <= POLICY_USES_MAX);
 	CHECK(e->next != NONE || p->queues[queue].tail == i);
-	CHECK(queue != HELD || e->home == SMALL || e->home == MAIN);
 	CHECK(queue == FREE || find(p, e->key) == i); /* its own, and no other of that key */
 	CHECK((queue != FREE && queue != GHOST) || e->uses == 0);
 }

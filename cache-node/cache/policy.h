@@ -1,11 +1,16 @@
 /*
  * policy - which object of a tier goes next: S3-FIFO by bytes.
  *
- * Objects enter a small queue. What is used often enough while it is there moves on to the main queue when its turn comes; the
- * rest leaves, and only its name stays for a while, as a ghost: who comes back as one enters the main queue at once. There an
- * object that was used since its last turn gets another. So a scan, whose objects are used once, passes through the small queue
- * alone. (Yang, Zhang, Qiu, Yue, Vigna, "FIFO queues are all you need for cache eviction", SOSP 2023, algorithm 1; sizes are
- * bytes, and shares are of what is held, so that a tier needs no size here.)
+ * Objects enter a small queue. What is used while it is there asks to move on to the main queue when its turn comes; the rest
+ * leaves, and only its name stays for a while, as a ghost: who comes back as one asks at once. So a scan, whose objects are used
+ * once, passes through the small queue alone. (Yang, Zhang, Qiu, Yue, Vigna, "FIFO queues are all you need for cache eviction",
+ * SOSP 2023, algorithm 1.) Sizes are bytes, and shares are of what is held, so that a tier needs no size here.
+ *
+ * Beyond the paper, for training, which reads everything once an epoch (why, with figures: docs/decisions/0040):
+ * - Who asks while the main queue has its share displaces its oldest, and only if that was not used since its last turn; else that
+ *   one gets another turn and the asker stays out. Else newcomers that came back by chance would push out what comes back surely.
+ * - While a tier fills for the first time, what is older than the small queue's share moves to the main queue without a use.
+ * - When the main queue was not used while a multiple of its bytes passed by it, every newcomer asks, used or not.
  *
  * Pure: no clock, lock or file; the same code runs in the node and in the simulator. Objects are known by 64 bits of their id:
  * two that share them share an entry, and their owner treats them as one.
@@ -28,9 +33,12 @@ struct policy;
 struct policy_config {
 	uint32_t small_of_100; /* the small queue's part of the bytes; 1 to 100 */
 	uint32_t ghost_of_100; /* bytes of ghosts, of the bytes held */
-	uint32_t promote_at;   /* uses in the small queue that move an object on; 1 to POLICY_USES_MAX */
+	uint32_t promote_at;   /* uses in the small queue with which an object asks; 1 to POLICY_USES_MAX */
+	uint32_t
+		idle_of_100; /* bytes, of the bytes held, after which an unused main queue counts as idle; 0: it never does */
 };
-#define POLICY_DEFAULT ((struct policy_config){.small_of_100 = 10, .ghost_of_100 = 90, .promote_at = 1})
+#define POLICY_DEFAULT \
+	((struct policy_config){.small_of_100 = 10, .ghost_of_100 = 60, .promote_at = 1, .idle_of_100 = 400})
 
 /* An empty policy. 0 and *ret is the caller's; -EINVAL, -ENOMEM. */
 MUST_CHECK int policy_new(const struct policy_config *config, struct policy **ret);
@@ -70,8 +78,8 @@ struct policy_stats {
 	uint64_t small, main, held, ghosts; /* how many there are */
 	uint64_t bytes;                     /* of all but the ghosts */
 	uint64_t ghost_hits;                /* objects that came back while their ghost was there */
-	uint64_t small_evicted,
-		main_evicted; /* victims: used too seldom when new; not used since their last turn */
+	uint64_t evicted;                   /* victims */
+	uint64_t demoted;                   /* of the main queue, by one that was used */
 };
 /* What it holds and did. */
 void policy_stats_get(const struct policy *p, struct policy_stats *ret);
