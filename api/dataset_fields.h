@@ -42,8 +42,18 @@
 	  "Region that requests are signed for.")                                                            \
 	X(ENDPOINT, "spec.sources[].s3.endpoint", TEXT, NULL, 0, 0, NULL, ACTED,                             \
 	  "URL of the store; Amazon's of the region.")                                                       \
-	X(REQUESTS_PER_SECOND, "spec.sources[].s3.requestsPerSecond", NUMBER, NULL, 1, 1000000, NULL,        \
-	  ACCEPTED, "Most requests a second.")                                                               \
+	X(REQUESTS_PER_SECOND, "spec.sources[].s3.requestsPerSecond", NUMBER, NULL, 1, 1000000, NULL, ACTED, \
+	  "Most requests a second.")                                                                         \
+	X(BANDWIDTH, "spec.sources[].s3.bandwidth", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACTED,         \
+	  "Most bytes a second.")                                                                            \
+	X(PROFILE_NAME, "spec.sources[].s3.profile", TEXT, NULL, 0, 0, NULL, ACTED,                          \
+	  "Profile of the node's shared files (~/.aws) that has the keys.")                                  \
+	X(CA_SECRET, "spec.sources[].s3.caSecretRef", MAP, NULL, 0, 0, NULL, ACTED,                          \
+	  "Secret whose ca.crt is trusted besides the system's certificates.")                               \
+	X(CA_SECRET_NAME, "spec.sources[].s3.caSecretRef.name", TEXT, NULL, 0, 0, NULL, ACTED,               \
+	  "Its name, in the dataset's namespace.")                                                           \
+	X(PROXY, "spec.sources[].s3.proxy", TEXT, NULL, 0, 0, NULL, ACTED,                                   \
+	  "URL of an HTTP proxy on the way to the store; none: as the node's environment says.")             \
 	X(ADDRESSING, "spec.sources[].s3.addressing", ENUM, "Auto", 0, 2, "Auto|Path|VirtualHost", ACTED,    \
 	  "Where the bucket's name stands; Auto: in the path where an endpoint is given.")                   \
 	X(CONNECTIONS, "spec.sources[].s3.connections", NUMBER, NULL, 1, 1024, NULL, ACTED,                  \
@@ -51,6 +61,8 @@
 	X(FILE, "spec.sources[].file", MAP, NULL, 0, 0, NULL, ACTED, "A folder of the node.")                \
 	X(FILE_PATH, "spec.sources[].file.path", TEXT, NULL, 0, 0, NULL, ACTED,                              \
 	  "Absolute path of the folder.")                                                                    \
+	X(SYMLINKS, "spec.sources[].file.symlinks", ENUM, "Keep", 0, 2, "Keep|Follow|Skip", ACTED,           \
+	  "Symbolic links: shown as links; as what they lead to inside the folder; not at all.")             \
 	X(HTTP, "spec.sources[].http", MAP, NULL, 0, 0, NULL, ACTED, "Files of a web server.")               \
 	X(HTTP_URL, "spec.sources[].http.url", TEXT, NULL, 0, 0, NULL, ACTED,                                \
 	  "URL of a folder, a list or a file.")                                                              \

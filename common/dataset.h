@@ -41,7 +41,11 @@ struct dataset_source {
 		char *region; /* "us-east-1" unless given */
 		char *endpoint; /* NULL: Amazon's of that region; else http(s)://host[:port] without a slash at its end */
 		enum source_addressing addressing;
-		uint32_t connections; /* 0: the source's default */
+		uint32_t connections;                    /* 0: the source's default */
+		uint64_t requests_per_second, bandwidth; /* 0: no limit */
+		char *profile;                           /* NULL: none */
+		char *ca_secret;                         /* name of a Secret with ca.crt; NULL: none */
+		char *proxy;                             /* NULL: as the environment says */
 	} s3;
 	struct {
 		char *url;
@@ -49,6 +53,7 @@ struct dataset_source {
 	} http;
 	struct {
 		char *path; /* absolute, on the node */
+		enum source_symlinks symlinks;
 	} file;
 	char *secret; /* name of a Secret in the dataset's namespace; NULL: none */
 	bool anonymous;
@@ -150,6 +155,11 @@ const char *secret_key_name(enum secret_key key);
 
 /* Fills *ret with pointers borrowed from @s; a NULL @s is anonymous. */
 void secret_credential(const struct secret *s, struct source_credential *ret);
+
+/* What source_new() needs to know of @s, but for label and root: pointers borrowed from the arguments. @ca: the Secret of its
+ * caSecretRef, or NULL. */
+void dataset_source_config(const struct dataset_source *s, const struct secret *secret,
+			   const struct secret *ca, struct source_config *ret);
 
 /* ---- YAML ---- */
 

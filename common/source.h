@@ -20,8 +20,11 @@
  *   -ENOMEM
  * The words hold HTTP status, the store's code and message, request id and key, and never a secret.
  *
- * Retries (full jitter, Retry-After honoured) happen inside, until the deadline; a read goes on after the bytes that were
- * delivered already, under the same validator. Callbacks run on the loop's threads and must not block for long; they may
+ * Retries (full jitter, Retry-After honoured, within a budget) happen inside, until the deadline; a read goes on after the
+ * bytes that were delivered already, under the same validator. A store that says "slow down" (429, 503) gets half as many
+ * requests at once, then slowly more; a request that is slow to answer may get a second one beside it (limit.h).
+ *
+ * Callbacks run on the loop's threads and must not block for long; they may
  * call any function here but source_free and source_loop_free.
  */
 #ifndef COMMON_SOURCE_H
@@ -57,6 +60,13 @@ enum source_index {
 	SOURCE_INDEX_SINGLE = 3, /* the URL is the one file */
 };
 
+/* What a file source makes of symbolic links. */
+enum source_symlinks {
+	SOURCE_SYMLINKS_KEEP = 0,   /* shows them as links, wherever they point */
+	SOURCE_SYMLINKS_FOLLOW = 1, /* shows what they lead to inside the root; others are left out */
+	SOURCE_SYMLINKS_SKIP = 2,   /* leaves them out */
+};
+
 struct source_credential {
 	const char *access_key, *secret_key, *session_token; /* S3; all NULL: anonymous */
 	const char *username, *password, *token;             /* HTTP basic, bearer */
@@ -70,6 +80,9 @@ struct source_config {
 		const char *bucket, *prefix, *region, *endpoint; /* endpoint NULL: Amazon's of that region */
 		/* A prefix names a folder: without "/" at its end it gets one. region NULL: us-east-1. */
 		enum source_addressing addressing; /* AUTO: path style where an endpoint is given */
+		bool find_keys; /* the credential has none: they are looked for where this machine keeps them */
+		const char *profile; /* with find_keys: of the shared files; NULL: the whole chain */
+		const char *proxy;   /* URL of an HTTP proxy; NULL: as the environment says */
 	} s3;
 	struct {
 		const char *url; /* http:// or https:// */
@@ -77,17 +90,22 @@ struct source_config {
 	} http;
 	struct {
 		int root_fd; /* a directory; duplicated. Opens resolve beneath it, never through it */
+		enum source_symlinks symlinks;
 	} file;
 	struct source_credential credential;
-	uint32_t connections_max;   /* 0: 16 */
-	int64_t connect_timeout_ns; /* 0: 5 s */
+	uint32_t connections_max;                /* 0: 16 */
+	uint64_t requests_per_second, bandwidth; /* of requests sent, of body bytes; 0: no limit */
+	int64_t connect_timeout_ns;              /* 0: 5 s */
 };
 
 /* Counters of a source since it was made; monotonic. */
 struct source_stats {
 	uint64_t requests, retries, errors; /* requests sent; repeated; operations that failed */
+	uint64_t hedges;                    /* second requests beside a slow first one */
 	uint64_t bytes;                     /* body bytes delivered */
 	uint64_t denied;                    /* operations that ended in -EACCES */
+	uint64_t
+		left_out; /* by the last listing of a file source: sockets, pipes, devices, links as the source says */
 	uint64_t first_byte_ns_sum, first_byte_count;
 };
 
@@ -108,7 +126,8 @@ struct source *source_free(struct source *s);
 DEFINE_CLEANUP(struct source *, source_free)
 
 /* Later requests are signed with @c; the strings are copied. 0, -ENOMEM, or -EINVAL (half a pair of keys, a line break
- * inside one; blanks at the ends of keys are cut off): the former credential stays. */
+ * inside one; blanks at the ends of keys are cut off): the former credential stays. Without a
+ * ca_pem the former certificates stay. */
 MUST_CHECK int source_set_credential(struct source *s, const struct source_credential *c);
 
 /* Counters since the source was made. Any thread. */

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -472,3 +473,59 @@ def test_gives_that_are_refused_leak_no_descriptor(mounter):
     os.close(shared)
     os.close(null)
     assert open_descriptors(mounter) == before
+
+
+# ---- descriptors of files that a hostile client serves itself ----
+
+
+class Silent(threading.Thread):
+    """Serves a session's device as a hostile node may: a file can be looked up, and then nothing is answered."""
+
+    def __init__(self, device):
+        super().__init__(daemon=True)
+        self.device, self.silent = device, False
+        self.start()
+
+    @staticmethod
+    def attributes(node, mode):
+        return struct.pack("=QQQQQQIIIIIIIIII", node, 4096, 8, 0, 0, 0, 0, 0, 0, mode, 1, NODE_UID, NODE_UID, 0, 4096, 0)
+
+    def answer(self, opcode, node):
+        if self.silent:
+            return None
+        if opcode == 1:  # LOOKUP; no attribute is valid for any time
+            return struct.pack("=QQQQII", 2, 0, 0, 0, 0, 0) + self.attributes(2, 0o100644)
+        if opcode == 3:  # GETATTR
+            return struct.pack("=QII", 0, 0, 0) + self.attributes(node, 0o40755 if node == 1 else 0o100644)
+        return None
+
+    def run(self):
+        while True:
+            try:
+                request = os.read(self.device, 65536)
+            except OSError:  # the mount is gone
+                return
+            opcode, unique, node = struct.unpack_from("=IQQ", request, 4)
+            out = self.answer(opcode, node)
+            if out is not None:
+                os.write(self.device, struct.pack("=IiQ", 16 + len(out), 0, unique) + out)
+
+
+@pytest.mark.parametrize("op", [BACKING_OPEN, KEEP, GIVE])
+def test_the_mounter_asks_no_server_about_a_file_that_it_is_sent(mounter, op):
+    if op == GIVE:
+        mounter.kill_and_start()
+    server = Silent(mounter.device)
+    fd = os.open(f"{mounter.folder}/mnt/a/file", os.O_PATH)  # its close asks nobody either
+    server.silent = True
+    try:
+        mounter.alice.socket.settimeout(5)
+        status, _, _, _ = mounter.alice.call(op, mounter.session, fds=[fd] * (2 if op == GIVE else 1))
+        assert status == -errno.EACCES
+        mounter.mallory.socket.settimeout(5)
+        assert mounter.mallory.call(LIST)[0] == 0
+    finally:
+        # Whatever became of the mounter: all that waits for the server is let go.
+        subprocess.run(["umount", "--force", mounter.folder / "mnt/a"], check=False, timeout=10)
+        os.close(fd)
+        server.join(5)

@@ -35,11 +35,18 @@ http {{
         location /busy/ {{ return 503; }}
     }}
     server {{
+        listen 127.0.0.1:{proxy_port};
+        access_log {folder}/proxy.log;
+        client_max_body_size 1g;
+        location / {{ proxy_pass http://127.0.0.1:{behind}; proxy_set_header Host $http_host; }}
+    }}
+    server {{
         listen 127.0.0.1:{tls_port} ssl;
         ssl_certificate {folder}/server.pem;
         ssl_certificate_key {folder}/server.key;
         root {folder}/www;
         location / {{ autoindex on; autoindex_format json; }}
+        location /bucket {{ proxy_pass http://127.0.0.1:{behind}; proxy_set_header Host $http_host; }}
         location /down/ {{ rewrite ^/down/(.*)$ http://127.0.0.1:{port}/html/$1 redirect; }}
     }}
 }}
@@ -64,17 +71,20 @@ def make_certificates(folder):
 
 
 class Web:
-    def __init__(self, folder):
+    """behind: the port of a store that it also stands before, with TLS and as a proxy."""
+
+    def __init__(self, folder, behind=1):
         self.folder = folder
         self.www = folder / "www"
         self.www.mkdir(parents=True)
         (folder / "tmp").mkdir()
         folder.chmod(0o755)
-        self.port, self.tls_port = free_port(), free_port()
+        self.port, self.tls_port, self.proxy_port = free_port(), free_port(), free_port()
         make_certificates(folder)
         hashed = subprocess.run(["openssl", "passwd", "-apr1", "s3cr:et"], check=True, capture_output=True, text=True).stdout
         (folder / "users").write_text(f"reader:{hashed}")
-        (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=self.port, tls_port=self.tls_port))
+        (folder / "nginx.conf").write_text(CONF.format(folder=folder, port=self.port, tls_port=self.tls_port,
+                                                               proxy_port=self.proxy_port, behind=behind))
         # With an /etc/nginx of modules the package's own configuration is not read: -c names ours alone.
         self.process = subprocess.Popen([nginx(), "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"],
                                         stdin=subprocess.DEVNULL)

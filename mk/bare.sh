@@ -89,6 +89,7 @@ for suite; do
 	make_base "$suite"
 	tree=$(mktemp -d "$cache/tree-$suite-XXXXXX")
 	tar -C "$tree" --numeric-owner -xf "$cache/$suite.tar"
+	chmod 755 "$tree" # it is / in there, and not for root alone
 	copy_settings "$tree"
 	git clone -q --bare --no-hardlinks . "$tree/larder.git"
 	git -C "$tree/larder.git" update-ref --no-deref HEAD "$(git rev-parse HEAD)"

@@ -1,4 +1,4 @@
-.PHONY: help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
+.PHONY: sim mutants help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
 
 help:
 	@echo 'make build      programs into $(B)/ (default)'
@@ -9,6 +9,8 @@ help:
 	@echo 'make tidy       the style guide: layers, sizes, format, spelling, headers alone, shellcheck, clang-tidy, cppcheck'
 	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
 	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY=name'
+	@echo 'make sim        simulates groups of masters that fail; SIM_SECONDS=$(SIM_SECONDS) SEED=$(SEED) PROFILE=$(PROFILE)'
+	@echo 'make mutants    plants defects in the consensus; the simulator must find each; MUTANT_STEPS=$(MUTANT_STEPS)'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
 	@echo 'make soak       the long proofs: hundreds of kills and cycles, fuzzing; SECONDS=600 for each fuzz target'
 	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
@@ -84,6 +86,21 @@ uninstall:
 
 clean:
 	rm -rf $(B)
+
+# The simulator of the masters' consensus, on all processors; SIM_SECONDS, SEED, PROFILE. The proof of the finished masters
+# runs 300 s here; until they land `make test` takes this.
+SIM_SECONDS ?= 60
+SEED ?= 1
+PROFILE ?= mixed
+sim: $(SIM_PROGRAM)
+	@sh mk/sim.sh $(SIM_PROGRAM) $(SIM_SECONDS) $(SEED) $(PROFILE)
+
+# Planted defects that the simulator must find: three of five seeds within MUTANT_STEPS.
+MUTANT_STEPS ?= 10000000
+quoted = '$(subst ','\'',$(1))'
+mutants: $(SIM_PROGRAM)
+	@sh mk/mutants.sh $(B) $(MUTANT_STEPS) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
+		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS))  $(call quoted,$(LIBS))
 
 # The long proofs; SECONDS is for each fuzz target. Their last log is kept in docs/proofs/.
 soak:

@@ -35,6 +35,8 @@ part unit run_make check B="$build"
 part asan run_make check B="$build/asan" SANITIZE=address
 part tsan run_make check B="$build/tsan" SANITIZE=thread
 part clang run_make check B="$build/clang" CC=clang
+part sim run_make sim B="$build"
+part mutants run_make mutants B="$build"
 part tidy run_make tidy B="$build"
 part e2e run_make e2e B="$build"
 

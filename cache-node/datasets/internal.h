@@ -94,6 +94,11 @@ MUST_CHECK int source_set_new(struct dataset *spec, Larder__V1__Dataset *message
 /* The newest set whose spec lists what a version of @config was listed from, or NULL. node_dataset.lock is held. */
 struct source_set *sources_of_config(struct node_dataset *d, uint64_t config);
 
+/* The credential of source @i: that of its secret, with the authority that its caSecretRef names. Borrowed from the secrets told:
+ * datasets.lock is held. 0, -EAGAIN with words while one of them was not told. */
+MUST_CHECK int sources_credential(struct datasets *all, const struct source_set *set, size_t i,
+				  struct source_credential *ret, struct err *err);
+
 /* Makes a source of a replaced spec, to read from. No lock is held. 0, -errno with words. */
 MUST_CHECK int sources_make_older(struct node_dataset *d, struct source_set *set, size_t i, struct err *err);
 

@@ -33,20 +33,28 @@ static Larder__V1__Credential *copy_credential(const Larder__V1__Credential *m)
 	return copy;
 }
 
-/* Whether a source of @set uses @secret; those that exist sign with it from here on. node_dataset.lock is held. */
-static bool give_secret(const struct source_set *set, const struct secret *secret,
-			const struct source_credential *c)
+static bool is_named(const char *name, const struct source_set *set, const struct secret *secret)
+{
+	return name && strcmp(name, secret->name) == 0 &&
+	       strcmp(set->spec->namespace_, secret->namespace_) == 0;
+}
+
+/* Whether a source of @set uses @secret, for its keys or its authority; those that exist sign with it from here on. Both locks
+ * are held. */
+static bool give_secret(struct datasets *all, const struct source_set *set, const struct secret *secret)
 {
 	bool used = false;
 
 	for (size_t i = 0; i < set->spec->source_count; i++) {
-		const char *name = set->spec->sources[i].secret;
-		if (!name || strcmp(name, secret->name) != 0 ||
-		    strcmp(set->spec->namespace_, secret->namespace_) != 0)
+		const struct dataset_source *s = &set->spec->sources[i];
+		struct source_credential c;
+		if (!is_named(s->secret, set, secret) && !is_named(s->s3.ca_secret, set, secret))
 			continue;
 		used = true;
-		if ((set->read[i] && source_set_credential(set->read[i], c)) ||
-		    (set->list[i] && source_set_credential(set->list[i], c)))
+		if (sources_credential(all, set, i, &c, NULL))
+			continue; /* its other secret was not told yet: no source is made */
+		if ((set->read[i] && source_set_credential(set->read[i], &c)) ||
+		    (set->list[i] && source_set_credential(set->list[i], &c)))
 			log_write(LOG_ERROR, "a new credential is not used: out of memory",
 				  LOG_STR("dataset", set->spec->name), NULL);
 	}
@@ -57,16 +65,13 @@ static bool give_secret(const struct source_set *set, const struct secret *secre
  * held. */
 static void use_secret(struct datasets *all, const struct secret *secret)
 {
-	struct source_credential c;
-
-	secret_credential(secret, &c);
 	list_for_each (l, &all->list) {
 		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
 		bool used = false;
 		(void)pthread_mutex_lock(&d->lock);
 		/* Open files read from the sources of replaced specs: these sign anew as well. */
 		for (const struct source_set *set = d->set; set; set = set->older)
-			used |= give_secret(set, secret, &c);
+			used |= give_secret(all, set, secret);
 		if (used && (!d->sources_ready || d->last_error))
 			sources_make(d); /* also asks for a sync: what failed may work now */
 		(void)pthread_mutex_unlock(&d->lock);

@@ -34,32 +34,23 @@ struct source_set *source_set_free(struct source_set *set, struct cache *cache)
 }
 
 static int configure_source(struct node_dataset *d, const struct dataset *spec, size_t i,
-			    const struct secret *secret, struct source_config *c, int *root_fd,
+			    const struct source_credential *credential, struct source_config *c, int *root_fd,
 			    struct err *err)
 {
 	const struct dataset_source *s = &spec->sources[i];
 
-	*c = (struct source_config){.kind = s->kind};
-	if (s->kind == SOURCE_FILE) {
-		int r = mounter_root_open(d->all->config.mounter, s->file.path, root_fd, err);
-		c->file.root_fd = *root_fd;
-		return r;
-	}
-	c->http.url = s->http.url;
-	c->http.index = s->http.index;
-	c->s3.bucket = s->s3.bucket;
-	c->s3.prefix = s->s3.prefix;
-	c->s3.region = s->s3.region;
-	c->s3.endpoint = s->s3.endpoint;
-	c->s3.addressing = s->s3.addressing;
-	c->connections_max = s->s3.connections;
-	secret_credential(s->anonymous ? NULL : secret, &c->credential);
-	return 0;
+	dataset_source_config(s, NULL, NULL, c);
+	c->credential = *credential;
+	if (s->kind != SOURCE_FILE)
+		return 0;
+	int r = mounter_root_open(d->all->config.mounter, s->file.path, root_fd, err);
+	c->file.root_fd = *root_fd;
+	return r;
 }
 
 /* Both locks are held. */
-static int make_source(struct node_dataset *d, struct source_set *set, size_t i, const struct secret *secret,
-		       struct err *err)
+static int make_source(struct node_dataset *d, struct source_set *set, size_t i,
+		       const struct source_credential *credential, struct err *err)
 {
 	CLEANUP(fd_close) int root_fd = -1;
 	struct source_config c;
@@ -67,7 +58,7 @@ static int make_source(struct node_dataset *d, struct source_set *set, size_t i,
 
 	(void)dataset_source_text(&set->spec->sources[i], text, sizeof text);
 	(void)snprintf(label, sizeof label, "%s source %zu (%s)", d->name, i, text);
-	int r = configure_source(d, set->spec, i, secret, &c, &root_fd, err);
+	int r = configure_source(d, set->spec, i, credential, &c, &root_fd, err);
 	if (r)
 		return err_wrap(err, r, "%s", label);
 	c.label = label;
@@ -79,16 +70,32 @@ static int make_source(struct node_dataset *d, struct source_set *set, size_t i,
 	return r || set != d->set ? r : source_new(d->all->config.sync_loop, &c, &set->list[i], err);
 }
 
-/* Its secret as far as one is needed: 0, -EAGAIN with words. datasets.lock is held. */
-static int secret_of(struct node_dataset *d, const struct source_set *set, size_t i,
+/* A secret that is named. 0, -EAGAIN with words. datasets.lock is held. */
+static int find_told(struct datasets *all, const char *namespace_, const char *name,
 		     const struct secret **ret, struct err *err)
 {
-	const char *name = set->spec->sources[i].secret;
-	const struct told_secret *told = name ? secrets_find(d->all, set->spec->namespace_, name) : NULL;
+	const struct told_secret *told = name ? secrets_find(all, namespace_, name) : NULL;
 
 	if (name && !told)
-		return err_set(err, -EAGAIN, "waiting for Secret %s/%s", set->spec->namespace_, name);
+		return err_set(err, -EAGAIN, "waiting for Secret %s/%s", namespace_, name);
 	*ret = told ? told->secret : NULL;
+	return 0;
+}
+
+int sources_credential(struct datasets *all, const struct source_set *set, size_t i,
+		       struct source_credential *ret, struct err *err)
+{
+	const struct dataset_source *s = &set->spec->sources[i];
+	const struct secret *secret = NULL, *ca = NULL;
+	int r = find_told(all, set->spec->namespace_, s->secret, &secret, err);
+
+	if (r == 0)
+		r = find_told(all, set->spec->namespace_, s->s3.ca_secret, &ca, err);
+	if (r)
+		return r;
+	struct source_config c;
+	dataset_source_config(s, secret, ca, &c);
+	*ret = c.credential;
 	return 0;
 }
 
@@ -100,14 +107,14 @@ void sources_make(struct node_dataset *d)
 
 	d->source_retry_ns = 0;
 	for (size_t i = 0; i < set->spec->source_count; i++) {
-		const struct secret *secret;
-		if (secret_of(d, set, i, &secret, &err)) {
+		struct source_credential credential;
+		if (sources_credential(d->all, set, i, &credential, &err)) {
 			(void)snprintf(d->message_text, sizeof d->message_text, "%s", err.text);
 			return;
 		}
 		if (set->list[i])
 			continue;
-		int r = make_source(d, set, i, secret, &err);
+		int r = make_source(d, set, i, &credential, &err);
 		if (r) {
 			(void)snprintf(d->message_text, sizeof d->message_text, "%s", err_words(&err, r));
 			d->last_error = r;
@@ -153,13 +160,13 @@ struct source_set *sources_of_config(struct node_dataset *d, uint64_t config)
 
 int sources_make_older(struct node_dataset *d, struct source_set *set, size_t i, struct err *err)
 {
-	const struct secret *secret;
+	struct source_credential credential;
 
 	(void)pthread_mutex_lock(&d->all->lock);
 	(void)pthread_mutex_lock(&d->lock);
-	int r = secret_of(d, set, i, &secret, err);
+	int r = sources_credential(d->all, set, i, &credential, err);
 	if (!r && !set->read[i])
-		r = make_source(d, set, i, secret, err);
+		r = make_source(d, set, i, &credential, err);
 	(void)pthread_mutex_unlock(&d->lock);
 	(void)pthread_mutex_unlock(&d->all->lock);
 	return r;

@@ -50,6 +50,12 @@ static void add_warnings(const struct node_dataset *d, Larder__V1__DatasetStatus
 		struct source_stats st;
 		if (!d->set->read[i])
 			continue;
+		if (d->set->list[i]) {
+			source_stats_get(d->set->list[i], &st);
+			if (st.left_out)
+				warn(s, mem_printf("%llu special files or links of source %zu were left out",
+						   (unsigned long long)st.left_out, i));
+		}
 		source_stats_get(d->set->read[i], &st);
 		s->denied += st.denied;
 		if (st.denied)

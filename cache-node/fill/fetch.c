@@ -5,7 +5,8 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-#define FEED_MAX 4 /* hungry objects looked at when an op ends */
+#define FEED_MAX \
+	4 /* hungry objects that get new ops when one ends: each of these feeds others when it ends */
 
 /* One read of the source. Life: made under object.lock, launched, ended by its sink's done(). The launcher and done() may
  * run at once; the second of them frees it. */
@@ -277,14 +278,19 @@ static struct op *op_new(struct cache_object *o, const struct plan_span *span)
 	return op;
 }
 
-/* Bytes that may be read ahead now: half of the buffers, less what is on its way or stays for readers. */
+/* Bytes that may be read ahead now: half of the buffers, less what is on its way or stays for readers. Under fetch_lock. */
+static uint64_t room_of(const struct cache *c)
+{
+	uint64_t half = c->pool.used_max * SEGMENT_BYTES / 2;
+	uint64_t taken = c->in_flight + c->unread_bytes;
+	return taken < half ? half - taken : 0;
+}
+
 static uint64_t room_ahead(struct cache_object *o)
 {
 	struct cache *c = o->cache;
 	(void)pthread_mutex_lock(&c->fetch_lock);
-	uint64_t half = c->pool.used_max * SEGMENT_BYTES / 2;
-	uint64_t taken = c->in_flight + c->unread_bytes;
-	uint64_t room = taken < half ? half - taken : 0;
+	uint64_t room = room_of(c);
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	return o->passing ? 0 : room;
 }
@@ -305,16 +311,19 @@ static bool collect_one(struct cache_object *o, const struct plan_span *span, st
 	return false;
 }
 
-static void get_hungry(struct cache_object *o)
+/* @seen bytes of room are too few for it: whoever gives some back feeds it. False: somebody did so meanwhile, and may have
+ * fed the others before this one was among them. */
+static bool get_hungry(struct cache_object *o, uint64_t seen)
 {
 	struct cache *c = o->cache;
 	(void)pthread_mutex_lock(&c->fetch_lock);
-	/* An op that ends, or what stays no longer, will feed it. */
-	if (list_empty(&o->hungry) && (!list_empty(&c->ops) || !list_empty(&c->unread))) {
+	bool still = room_of(c) <= seen;
+	if (still && list_empty(&o->hungry)) {
 		list_push_back(&c->hungry, &o->hungry);
 		(void)cache_ref(o);
 	}
 	(void)pthread_mutex_unlock(&c->fetch_lock);
+	return still;
 }
 
 static bool is_over(struct cache_object *o)
@@ -334,10 +343,24 @@ static bool is_over(struct cache_object *o)
 	return true;
 }
 
-void fetch_collect(struct cache_object *o, struct list *launch)
+static void collect_ahead(struct cache_object *o, struct list *launch)
 {
 	struct plan_span span;
 	bool more = false;
+	for (;;) {
+		uint64_t room = room_ahead(o);
+		if (plan_next(o->plan, room, &span, &more)) {
+			if (!collect_one(o, &span, launch))
+				return; /* no load is left */
+		} else if (!more || get_hungry(o, room)) {
+			return;
+		}
+	}
+}
+
+void fetch_collect(struct cache_object *o, struct list *launch)
+{
+	struct plan_span span;
 	if (!o->plan || is_over(o))
 		return;
 	list_for_each (l, &o->waits) {
@@ -347,11 +370,8 @@ void fetch_collect(struct cache_object *o, struct list *launch)
 			if (!collect_one(o, &span, launch))
 				return; /* no wait is left */
 	}
-	while (!o->passing && plan_next(o->plan, room_ahead(o), &span, &more))
-		if (!collect_one(o, &span, launch))
-			return;
-	if (more)
-		get_hungry(o);
+	if (!o->passing)
+		collect_ahead(o, launch);
 }
 
 static void launch_one(struct op *op)
@@ -425,8 +445,9 @@ void fetch_cancel_all(struct cache_object *o)
 		op_cancel(LIST_ENTRY(l, struct op, link));
 }
 
-/* False when nobody is hungry. */
-static bool feed_one(struct cache *c)
+/* Feeds the one that is hungry longest, and counts it if it got an op. False when nobody is hungry, or the room was too little
+ * for it: it is the last then. */
+static bool feed_one(struct cache *c, int *fed)
 {
 	struct cache_object *o = NULL;
 	struct list launch;
@@ -442,20 +463,27 @@ static bool feed_one(struct cache *c)
 	(void)pthread_mutex_lock(&o->lock);
 	fetch_collect(o, &launch);
 	(void)pthread_mutex_unlock(&o->lock);
+	*fed += !list_empty(&launch);
 	fetch_launch(&launch);
+	(void)pthread_mutex_lock(&c->fetch_lock);
+	bool enough = list_empty(&o->hungry);
+	(void)pthread_mutex_unlock(&c->fetch_lock);
 	(void)cache_put(o);
-	return true;
+	return enough;
 }
 
 void fetch_feed(struct cache *c)
 {
-	for (int i = 0; i < FEED_MAX && feed_one(c); i++)
+	/* Who wants nothing any more is passed over, or it would keep the others from being fed. */
+	int fed = 0;
+	while (fed < FEED_MAX && feed_one(c, &fed))
 		;
 }
 
 void fetch_feed_all(struct cache *c)
 {
-	while (feed_one(c))
+	int fed = 0;
+	while (feed_one(c, &fed))
 		;
 }
 

@@ -365,6 +365,16 @@ static void be_patient(struct rig *rig)
 	pthread_mutex_unlock(&rig->cache->fetch_lock);
 }
 
+/* Waits until so many bytes of buffers are out: whoever answered a reader gives its back after that reader was told. */
+static void wait_buffers(struct rig *rig, uint64_t bytes)
+{
+	int64_t deadline = clock_mono_ns() + 20 * NS_PER_S;
+	while (rig_stats(rig).buffers_used != bytes) {
+		assert_true(clock_mono_ns() < deadline);
+		sched_yield();
+	}
+}
+
 /* Waits until all of a small object was fetched and stands on the tier, while its reader has read little. */
 static struct cache_object *fetch_before_its_reader(struct rig *rig, const char *key, uint64_t size)
 {
@@ -385,7 +395,7 @@ static void a_reader_behind_the_fetch_is_answered_from_memory_not_from_the_tier(
 	struct cache_object *o = fetch_before_its_reader(rig, "behind", 4 * MB);
 	rig_read(o, "behind", 2 * MB, 2 * MB);
 	assert_int_equal(rig_stats(rig).reread_bytes, 0);
-	assert_int_equal(rig_stats(rig).buffers_used, 0); /* served whole: nothing stays */
+	wait_buffers(rig, 0); /* served whole: nothing stays */
 	rig_read(o, "behind", 0, MB);
 	assert_int_equal(rig_stats(rig).reread_bytes, MB);
 	cache_close(o);
@@ -396,8 +406,7 @@ static void what_no_reader_comes_for_does_not_stay_in_memory(void **state)
 {
 	struct rig *rig = *state;
 	struct cache_object *o = fetch_before_its_reader(rig, "expires", 4 * MB);
-	while (rig_stats(rig).buffers_used > 0) /* UNREAD_NS later at most */
-		sched_yield();
+	wait_buffers(rig, 0); /* UNREAD_NS later */
 	rig_read(o, "expires", 2 * MB, 2 * MB);
 	assert_int_equal(rig_stats(rig).reread_bytes, 2 * MB);
 	cache_close(o);
@@ -410,7 +419,7 @@ static void what_stays_for_a_reader_goes_with_its_last_opener(void **state)
 	be_patient(rig);
 	struct cache_object *o = fetch_before_its_reader(rig, "closed", 4 * MB);
 	cache_close(o);
-	assert_int_equal(rig_stats(rig).buffers_used, 0);
+	wait_buffers(rig, 0);
 	cache_put(o);
 }
 
@@ -443,9 +452,66 @@ static void evicting_an_object_lets_go_what_stays_of_it(void **state)
 	be_patient(rig);
 	struct cache_object *o = fetch_before_its_reader(rig, "evicted", 4 * MB);
 	assert_int_equal(cache_evict(o, true, &freed), 0);
-	assert_int_equal(rig_stats(rig).buffers_used, 0);
+	wait_buffers(rig, 0);
 	rig_read(o, "evicted", 0, 4 * MB);
 	cache_close(o);
+	cache_put(o);
+}
+
+/* A reader of an object of its own whose segments take all the room to read ahead, with nothing on its way any more. */
+static struct cache_object *fill_the_room(struct rig *rig, const char *key)
+{
+	struct cache_object *o = rig_get(rig, key, 13 * MB);
+	uint64_t sealed = atomic_load(&rig->sealed);
+	cache_open(o);
+	rig_read(o, key, 0, 5 * MB); /* its window is 8 MiB now, which is half of the memory */
+	while (atomic_load(&rig->sealed) == sealed)
+		sched_yield();
+	wait_buffers(rig, 8 * MB);
+	return o;
+}
+
+static void a_load_that_waits_for_room_goes_on_when_what_a_reader_left_is_let_go(void **state)
+{
+	struct rig *rig = *state;
+	struct test_load load;
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow = fill_the_room(rig, "slow"), *o = rig_get(rig, "loaded", 4 * MB);
+	test_load_start(&load, o);
+	cache_close(slow); /* its segments go, and nothing else ends */
+	assert_int_equal(test_load_wait(&load), 0);
+	cache_put(slow);
+	cache_put(o);
+}
+
+static void a_load_that_waits_for_room_is_not_forgotten_behind_readers_that_left(void **state)
+{
+	enum { N = 6 };
+	static const char *const keys[N] = {"0", "1", "2", "3", "4", "5"};
+	struct rig *rig = *state;
+	struct test_load load;
+	struct cache_object *left[N];
+	rig_close(rig);
+	rig->memory_max = 16 * MB;
+	rig_open(rig);
+	be_patient(rig);
+	struct cache_object *slow = fill_the_room(rig, "slow"), *o = rig_get(rig, "loaded", 4 * MB);
+	for (int i = 0; i < N; i++) {
+		left[i] = rig_get(rig, keys[i], 20 * MB);
+		cache_open(left[i]);
+		rig_read(left[i], keys[i], 0, 256 * KB); /* would read ahead, had it room */
+	}
+	for (int i = 0; i < N; i++)
+		cache_close(left[i]);
+	test_load_start(&load, o);
+	cache_close(slow);
+	assert_int_equal(test_load_wait(&load), 0);
+	for (int i = 0; i < N; i++)
+		cache_put(left[i]);
+	cache_put(slow);
 	cache_put(o);
 }
 
@@ -473,6 +539,8 @@ int main(void)
 		T(what_stays_for_a_reader_goes_with_its_last_opener),
 		T(what_stays_for_slow_readers_is_given_up_when_others_need_buffers),
 		T(evicting_an_object_lets_go_what_stays_of_it),
+		T(a_load_that_waits_for_room_goes_on_when_what_a_reader_left_is_let_go),
+		T(a_load_that_waits_for_room_is_not_forgotten_behind_readers_that_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

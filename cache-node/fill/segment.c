@@ -81,10 +81,13 @@ static void segment_free(struct segment *s)
 	struct cache *c = s->object->cache;
 	list_remove(&s->link);
 	(void)pthread_mutex_lock(&c->fetch_lock);
+	bool feed = s->stays && !list_empty(&c->hungry);
 	leave_unread(s);
 	pool_give(&c->pool, s->data);
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	(void)fetch_wake_starving(c);
+	if (feed) /* others may have this room now; the timer feeds them, since an object is locked here */
+		timer_at(c, clock_mono_ns());
 	(void)mem_free(s);
 }
 
@@ -191,7 +194,6 @@ int64_t segments_expire(struct cache *c, int64_t now_ns)
 	for (struct cache_object *o; (o = oldest_unread(c, before_ns, &next));) {
 		object_expire(o, before_ns);
 		(void)cache_put(o);
-		fetch_feed(c);
 	}
 	return next;
 }

@@ -1,7 +1,6 @@
 /*
- * The timer thread: deadlines of waits, fetches that wait for a buffer, segments that stay for a reader, buffers that nobody
- * uses any more. It sleeps without
- * end when there are none of these.
+ * The timer thread: deadlines of waits, fetches that wait for a buffer, segments that stay for a reader, objects that
+ * lack room, buffers that nobody uses any more. It sleeps without end when there are none of these.
  */
 #include <errno.h>
 
@@ -68,6 +67,7 @@ static void *run(void *arg)
 			timer_at(c, now); /* there may be more */
 		}
 		timer_at(c, segments_expire(c, now));
+		fetch_feed(c); /* what was let go, here or by others, is room for those who lack it */
 		if (fetch_wake_starving(c))
 			timer_at(c, now + STARVING_NS);
 		if (now >= trim_at)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -203,6 +204,36 @@ static void memory_of_another_layout_is_refused_with_words(void **state)
 	close(fd);
 }
 
+static void memory_that_can_be_made_shorter_is_refused(void **state)
+{
+	struct shm shm, other;
+	int fd, open_ended = memfd_create("unsealed", MFD_CLOEXEC);
+
+	assert_int_equal(map_fresh(&fd, &shm), 0);
+	assert_int_equal(ftruncate(open_ended, (off_t)shm.h->total_bytes), 0);
+	assert_int_equal(pwrite(open_ended, shm.h, sizeof *shm.h, 0), sizeof *shm.h);
+	assert_int_equal(shm_map(open_ended, &other, NULL), -ERR_CORRUPT);
+	close(open_ended);
+	shm_unmap(&shm);
+	close(fd);
+}
+
+static void requests_are_counted_within_the_memory_whatever_its_header_says_later(void **state)
+{
+	struct shm shm;
+	uint32_t all, reads;
+	int fd;
+
+	assert_int_equal(map_fresh(&fd, &shm), 0);
+	shm.h->slot_count = UINT32_MAX;
+	atomic_store(&shm.h->parked_high, UINT32_MAX);
+	shm_count_requests(&shm, &all, &reads);
+	assert_int_equal(all, 0);
+	assert_int_equal(reads, 0);
+	shm_unmap(&shm);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +244,8 @@ int main(void)
 		cmocka_unit_test(random_histories_keep_table_and_index_equal),
 		cmocka_unit_test(out_of_memory_answers_null_and_leaves_the_table_whole),
 		cmocka_unit_test(memory_of_another_layout_is_refused_with_words),
+		cmocka_unit_test(memory_that_can_be_made_shorter_is_refused),
+		cmocka_unit_test(requests_are_counted_within_the_memory_whatever_its_header_says_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,6 +86,10 @@ int shm_map(int fd, struct shm *ret, struct err *err)
 
 	if (fstat(fd, &st) < 0)
 		return err_set(err, -errno, "session memory: %s", err_text(errno));
+	/* Who could make it shorter could end with SIGBUS whoever maps it, the supervisor among them. */
+	int seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || !(seals & F_SEAL_SHRINK))
+		return err_set(err, -ERR_CORRUPT, "session memory: not one of ours");
 	if (fd_pread_full(fd, &h, sizeof h, 0) || h.magic != SHM_MAGIC)
 		return err_set(err, -ERR_CORRUPT, "session memory: not one of ours");
 	if (h.version != SHM_VERSION)
@@ -147,7 +151,8 @@ bool shm_park(const struct shm_slot *from, struct shm_parked *to)
 void shm_count_requests(const struct shm *s, uint32_t *ret_all, uint32_t *ret_reads)
 {
 	*ret_all = *ret_reads = 0;
-	for (uint32_t i = 0; i < s->h->slot_count; i++) {
+	for (uint32_t i = 0; i < SHM_SLOTS;
+	     i++) { /* what the header says may have changed since it was checked */
 		const struct fuse_in_header *in = shm_slot_request(&s->slots[i]);
 		*ret_all += in != NULL;
 		*ret_reads += in && in->opcode == FUSE_READ;

@@ -12,23 +12,6 @@ size_t put_varint(uint8_t *p, uint64_t v)
 	return n;
 }
 
-const uint8_t *read_bytes(struct reader *r, size_t len)
-{
-	if (r->bad || reader_left(r) < len) {
-		r->bad = true;
-		return NULL;
-	}
-	const uint8_t *p = r->p;
-	r->p += len;
-	return p;
-}
-
-uint8_t read_u8(struct reader *r)
-{
-	const uint8_t *p = read_bytes(r, 1);
-	return p ? *p : 0;
-}
-
 uint16_t read_le16(struct reader *r)
 {
 	const uint8_t *p = read_bytes(r, 2);
@@ -47,7 +30,7 @@ uint64_t read_le64(struct reader *r)
 	return p ? get_le64(p) : 0;
 }
 
-uint64_t read_varint(struct reader *r)
+uint64_t read_long_varint(struct reader *r)
 {
 	uint64_t v = 0;
 

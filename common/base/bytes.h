@@ -65,13 +65,40 @@ static inline size_t reader_left(const struct reader *r)
 	return (size_t)(r->end - r->p);
 }
 
-/* Each takes its value off the front; where too little is left, 0 or NULL and bad. */
-uint8_t read_u8(struct reader *r);
+/* Each takes its value off the front; where too little is left, 0 or NULL and bad. Manifests are decoded by the ten million, so
+ * what they need stands here, to be inlined. */
 uint16_t read_le16(struct reader *r);
 uint32_t read_le32(struct reader *r);
 uint64_t read_le64(struct reader *r);
-uint64_t read_varint(struct reader *r);                  /* over-long or over 64 bits is bad */
-const uint8_t *read_bytes(struct reader *r, size_t len); /* borrowed from the input; NULL when bad */
+
+/* Borrowed from the input; NULL when bad. */
+static inline const uint8_t *read_bytes(struct reader *r, size_t len)
+{
+	if (r->bad || reader_left(r) < len) {
+		r->bad = true;
+		return NULL;
+	}
+	const uint8_t *p = r->p;
+	r->p += len;
+	return p;
+}
+
+static inline uint8_t read_u8(struct reader *r)
+{
+	const uint8_t *p = read_bytes(r, 1);
+	return p ? *p : 0;
+}
+
+/* A varint of two bytes or more: use read_varint(). */
+uint64_t read_long_varint(struct reader *r);
+
+/* Over-long or over 64 bits is bad. */
+static inline uint64_t read_varint(struct reader *r)
+{
+	if (!r->bad && r->p < r->end && *r->p < 128)
+		return *r->p++;
+	return read_long_varint(r);
+}
 
 /* Lower-case hexadecimal of @len bytes into @out, which holds 2 * len + 1. */
 void hex_encode(const uint8_t *bytes, size_t len, char *out);

@@ -88,6 +88,16 @@ static bool folder_valid(const char *text)
 	return text[0] == '/' && strlen(text) <= TEXT_MAX;
 }
 
+static bool profile_valid(const char *text)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if (!is_alnum(text[i]) && !(text[i] >= 'A' && text[i] <= 'Z') && !strchr("-_./", text[i]))
+			return false;
+	return len > 0 && len <= DATASET_LABEL_MAX;
+}
+
 static bool url_valid(const char *text)
 {
 	return http_url_wrong(text) == NULL;
@@ -110,6 +120,9 @@ static const struct text_rule {
 	{F_PREFIX, prefix_valid, "a prefix of keys: no slash at its start, at most 1024 bytes"},
 	{F_REGION, dataset_label_valid, "a region like eu-west-1"},
 	{F_ENDPOINT, endpoint_valid, "a URL like https://host:port, without a path"},
+	{F_PROFILE_NAME, profile_valid, "the name of a profile: letters, digits, '-', '_', '.' and '/'"},
+	{F_CA_SECRET_NAME, dataset_subdomain_valid, "the name of a Secret: a-z, 0-9, '-' and '.'"},
+	{F_PROXY, endpoint_valid, "a URL like http://host:port, without a path"},
 	{F_HTTP_URL, url_valid, "a URL like https://host/folder/, without a user name or a fragment"},
 	{F_FILE_PATH, folder_valid, "an absolute path"},
 	{F_SECRET_NAME, dataset_subdomain_valid, "the name of a Secret: a-z, 0-9, '-' and '.'"},
@@ -142,6 +155,12 @@ static char **text_slot(struct dataset *d, struct dataset_source *s, enum field_
 		return &s->s3.region;
 	case F_ENDPOINT:
 		return &s->s3.endpoint;
+	case F_PROFILE_NAME:
+		return &s->s3.profile;
+	case F_CA_SECRET_NAME:
+		return &s->s3.ca_secret;
+	case F_PROXY:
+		return &s->s3.proxy;
 	case F_HTTP_URL:
 		return &s->http.url;
 	case F_FILE_PATH:
@@ -178,6 +197,15 @@ static void put_number(struct dataset *d, struct dataset_source *s, enum field_i
 		break;
 	case F_CONNECTIONS:
 		s->s3.connections = (uint32_t)v;
+		break;
+	case F_REQUESTS_PER_SECOND:
+		s->s3.requests_per_second = (uint64_t)v;
+		break;
+	case F_BANDWIDTH:
+		s->s3.bandwidth = (uint64_t)v;
+		break;
+	case F_SYMLINKS:
+		s->file.symlinks = (enum source_symlinks)v;
 		break;
 	case F_HTTP_INDEX:
 		s->http.index = (enum source_index)v;
@@ -412,11 +440,10 @@ static int check_store(const struct dataset *d, size_t i, struct err *err)
 	case SOURCE_S3:
 		if (!s->s3.bucket)
 			return err_set(err, -EINVAL, "spec.sources[%zu].s3.bucket is missing", i);
-		if (!s->secret && !s->anonymous)
-			return err_set(
-				err, -EINVAL,
-				"spec.sources[%zu] needs secretRef, or anonymous: true for a public bucket",
-				i);
+		if (s->s3.profile && (s->secret || s->anonymous))
+			return err_set(err, -EINVAL,
+				       "spec.sources[%zu] has s3.profile beside %s; it takes one of them", i,
+				       s->secret ? "secretRef" : "anonymous: true");
 		return 0;
 	case SOURCE_HTTP:
 		return check_http(s, i, err);

@@ -15,8 +15,9 @@ static void list_done(struct dataset_list *l)
 
 static void source_done(struct dataset_source *s)
 {
-	char *const owned[] = {s->mount_path,  s->s3.bucket, s->s3.prefix, s->s3.region,
-			       s->s3.endpoint, s->http.url,  s->file.path, s->secret};
+	char *const owned[] = {s->mount_path,  s->s3.bucket,  s->s3.prefix,    s->s3.region,
+			       s->s3.endpoint, s->s3.profile, s->s3.ca_secret, s->s3.proxy,
+			       s->http.url,    s->file.path,  s->secret};
 	for (size_t i = 0; i < LENGTH(owned); i++)
 		(void)mem_free(owned[i]);
 	list_done(&s->include);
@@ -74,10 +75,37 @@ char *dataset_trust_domain(const struct dataset *d, size_t source)
 				 : mem_printf("http|%s|anonymous", s->http.url);
 	const char *endpoint = s->s3.endpoint ? s->s3.endpoint : "",
 		   *region = s->s3.endpoint ? "" : s->s3.region;
+	if (!s->secret && !s->anonymous)
+		return mem_printf("s3|%s|%s|%s|node|%s", endpoint, region, s->s3.bucket,
+				  s->s3.profile ? s->s3.profile : "");
 	if (!s->secret)
 		return mem_printf("s3|%s|%s|%s|anonymous", endpoint, region, s->s3.bucket);
 	return mem_printf("s3|%s|%s|%s|secret|%s|%s", endpoint, region, s->s3.bucket, d->namespace_,
 			  s->secret);
+}
+
+void dataset_source_config(const struct dataset_source *s, const struct secret *secret,
+			   const struct secret *ca, struct source_config *ret)
+{
+	*ret = (struct source_config){
+		.kind = s->kind,
+		.s3 = {.bucket = s->s3.bucket,
+		       .prefix = s->s3.prefix,
+		       .region = s->s3.region,
+		       .endpoint = s->s3.endpoint,
+		       .addressing = s->s3.addressing,
+		       .find_keys = s->kind == SOURCE_S3 && !s->secret && !s->anonymous,
+		       .profile = s->s3.profile,
+		       .proxy = s->s3.proxy},
+		.http = {.url = s->http.url, .index = s->http.index},
+		.file = {.root_fd = -1, .symlinks = s->file.symlinks},
+		.connections_max = s->s3.connections,
+		.requests_per_second = s->s3.requests_per_second,
+		.bandwidth = s->s3.bandwidth,
+	};
+	secret_credential(s->anonymous ? NULL : secret, &ret->credential);
+	if (ca)
+		ret->credential.ca_pem = ca->value[SECRET_CA_CRT];
 }
 
 /* ---- the hash of what a manifest is built from ---- */
@@ -121,7 +149,10 @@ uint64_t dataset_config_hash(const struct dataset *d)
 			hash_text(&h, s->http.url);
 			hash_more(&h, &index, sizeof index);
 		} else {
+			uint8_t symlinks = (uint8_t)s->file.symlinks;
 			hash_text(&h, s->file.path);
+			if (symlinks) /* unless they are kept, as they were before there was a choice */
+				hash_more(&h, &symlinks, sizeof symlinks);
 		}
 		hash_list(&h, &s->include);
 		hash_list(&h, &s->exclude);

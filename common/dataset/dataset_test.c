@@ -26,12 +26,12 @@ static const char full[] = HEAD
 	"  sources:\n"
 	"    - mountPath: /\n"
 	"      s3: {bucket: corp-data, prefix: imagenet, region: eu-west-1, endpoint: \"https://h:9000/\",\n"
-	"           requestsPerSecond: 2000, addressing: VirtualHost, connections: 32}\n"
+	"           requestsPerSecond: 2000, bandwidth: 1Gi, addressing: VirtualHost, connections: 32}\n"
 	"      secretRef: {name: imagenet-s3}\n"
 	"      include: [\"train/**\", \"val/**\"]\n"
 	"      exclude: [\"**/*.tmp\"]\n"
 	"      timeout: 1m30s\n"
-	"    - {mountPath: /shared, file: {path: /mnt/nfs/shared/}}\n"
+	"    - {mountPath: /shared, file: {path: /mnt/nfs/shared/, symlinks: Follow}}\n"
 	"  version: 17\n"
 	"  sync: {interval: 10m, paths: [\"train/new/**\"]}\n"
 	"  cache: {quota: 500Gi, tiers: [NVMe, DRAM], placement: Auto, replicas: 1, pin: true, ttl: 168h}\n"
@@ -64,6 +64,8 @@ static void assert_full(const struct dataset *d)
 	assert_string_equal(s->s3.endpoint, "https://h:9000");
 	assert_int_equal(s->s3.addressing, SOURCE_ADDRESSING_VIRTUAL);
 	assert_int_equal(s->s3.connections, 32);
+	assert_int_equal(s->s3.requests_per_second, 2000);
+	assert_int_equal(s->s3.bandwidth, 1 << 30);
 	assert_string_equal(s->secret, "imagenet-s3");
 	assert_false(s->anonymous);
 	assert_int_equal(s->include.count, 2);
@@ -73,6 +75,7 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(t->kind, SOURCE_FILE);
 	assert_string_equal(t->mount_path, "/shared");
 	assert_string_equal(t->file.path, "/mnt/nfs/shared");
+	assert_int_equal(t->file.symlinks, SOURCE_SYMLINKS_FOLLOW);
 	assert_true(t->timeout_ns == 30 * 1000000000LL);
 	assert_int_equal(d->version, 17);
 	assert_true(d->sync.interval_ns == 600 * 1000000000LL);
@@ -88,18 +91,10 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->access.uid, 1000);
 	assert_int_equal(d->access.gid, 100);
 	assert_int_equal(d->access.mode, 0440);
-	const char *const unacted[] = {"spec.sources[0].s3.requestsPerSecond",
-				       "spec.sync.paths",
-				       "spec.cache.quota",
-				       "spec.cache.placement",
-				       "spec.cache.replicas",
-				       "spec.cache.pin",
-				       "spec.cache.ttl",
-				       "spec.preload.paths",
-				       "spec.preload.bandwidth",
-				       "spec.volume.create",
-				       "spec.volume.profile",
-				       "spec.volume.openWait"};
+	const char *const unacted[] = {
+		"spec.sync.paths",    "spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",
+		"spec.cache.pin",     "spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth",
+		"spec.volume.create", "spec.volume.profile", "spec.volume.openWait"};
 	assert_int_equal(d->unacted.count, LENGTH(unacted));
 	for (size_t i = 0; i < LENGTH(unacted); i++)
 		assert_string_equal(d->unacted.items[i], unacted[i]);
@@ -184,8 +179,12 @@ static const struct mistake {
 	 "d.yaml:5:57: spec.sources[0].file: a source has exactly one store; this one has s3 and file"},
 	{NAMED "spec:\n  sources: [{mountPath: /}]\n",
 	 "d.yaml:5:13: spec.sources[0] has no store; it needs exactly one of: s3, http, file"},
-	{NAMED "spec:\n  sources: [{s3: {bucket: data}}]\n",
-	 "d.yaml:5:13: spec.sources[0] needs secretRef, or anonymous: true for a public bucket"},
+	{NAMED "spec:\n  sources: [{s3: {bucket: data, profile: p}, anonymous: true}]\n",
+	 "d.yaml:5:13: spec.sources[0] has s3.profile beside anonymous: true; it takes one of them"},
+	{NAMED "spec:\n  sources: [{s3: {bucket: data, profile: p}, secretRef: {name: x}}]\n",
+	 "d.yaml:5:13: spec.sources[0] has s3.profile beside secretRef; it takes one of them"},
+	{NAMED "spec:\n  sources: [{s3: {bucket: data, profile: \"a b\"}}]\n",
+	 "d.yaml:5:42: spec.sources[0].s3.profile: \"a b\" is not the name of a profile: letters, digits, '-', '_', '.' and '/'"},
 	{NAMED "spec:\n  sources: [{" S3 ", secretRef: {name: x}}]\n",
 	 "d.yaml:5:13: spec.sources[0] has both secretRef and anonymous: true; it takes one of them"},
 	{NAMED "spec:\n  sources: [{s3: {prefix: a}, anonymous: true}]\n",
@@ -560,6 +559,25 @@ static void an_http_source_survives_the_way_through_a_message(void **state)
 	(void)dataset_file_free(f);
 }
 
+static void how_a_bucket_is_reached_survives_the_way_through_a_message(void **state)
+{
+	struct dataset_file *f = parsed(NAMED "spec:\n  sources: [{s3: {bucket: data, profile: team-a, "
+					      "caSecretRef: {name: ca}, proxy: \"http://p:3128/\"}}]\n");
+	Larder__V1__Dataset *m = NULL;
+	struct dataset *d = NULL;
+
+	assert_int_equal(dataset_to_message(f->datasets[0], &m), 0);
+	assert_int_equal(dataset_from_message(m, &d, NULL), 0);
+	assert_string_equal(d->sources[0].s3.profile, "team-a");
+	assert_string_equal(d->sources[0].s3.ca_secret, "ca");
+	assert_string_equal(d->sources[0].s3.proxy, "http://p:3128/");
+	CLEANUP(free_str) char *domain = dataset_trust_domain(d, 0);
+	assert_string_equal(domain, "s3||us-east-1|data|node|team-a");
+	larder__v1__dataset__free_unpacked(m, NULL);
+	(void)dataset_free(d);
+	(void)dataset_file_free(f);
+}
+
 static void a_secret_survives_the_way_through_a_message(void **state)
 {
 	struct dataset_file *f = parsed(
@@ -659,6 +677,7 @@ int main(void)
 		cmocka_unit_test(a_dataset_survives_the_way_through_a_message),
 		cmocka_unit_test(a_message_is_trusted_no_more_than_a_file),
 		cmocka_unit_test(a_source_without_a_store_is_refused_in_a_message_too),
+		cmocka_unit_test(how_a_bucket_is_reached_survives_the_way_through_a_message),
 		cmocka_unit_test(an_http_source_survives_the_way_through_a_message),
 		cmocka_unit_test(a_secret_survives_the_way_through_a_message),
 		cmocka_unit_test(identity_is_that_of_store_and_principal),

@@ -39,11 +39,19 @@ static int put_s3(Larder__V1__Source *m, const struct dataset_source *s)
 	m->s3 = s3;
 	s3->addressing = (Larder__V1__S3Source__Addressing)s->s3.addressing;
 	s3->connections = s->s3.connections;
+	s3->requests_per_second = s->s3.requests_per_second;
+	s3->bandwidth = s->s3.bandwidth;
 	int r = put_text(&s3->bucket, s->s3.bucket);
 	if (r == 0)
 		r = put_text(&s3->prefix, s->s3.prefix);
 	if (r == 0)
 		r = put_text(&s3->region, s->s3.region);
+	if (r == 0)
+		r = put_text(&s3->profile, s->s3.profile);
+	if (r == 0)
+		r = put_text(&s3->ca_secret, s->s3.ca_secret);
+	if (r == 0)
+		r = put_text(&s3->proxy, s->s3.proxy);
 	return r == 0 ? put_text(&s3->endpoint, s->s3.endpoint) : r;
 }
 
@@ -67,6 +75,7 @@ static int put_file(Larder__V1__Source *m, const struct dataset_source *s)
 	larder__v1__file_source__init(file);
 	m->store_case = LARDER__V1__SOURCE__STORE_FILE;
 	m->file = file;
+	file->symlinks = (Larder__V1__FileSource__Symlinks)s->file.symlinks;
 	return put_text(&file->path, s->file.path);
 }
 
@@ -306,10 +315,16 @@ static void take_store(struct taking *t, const Larder__V1__Source *m)
 		take_text(t, F_ENDPOINT, m->s3->endpoint);
 		take_number(t, F_ADDRESSING, (uint64_t)m->s3->addressing);
 		take_number(t, F_CONNECTIONS, m->s3->connections);
+		take_number(t, F_REQUESTS_PER_SECOND, m->s3->requests_per_second);
+		take_number(t, F_BANDWIDTH, m->s3->bandwidth);
+		take_text(t, F_PROFILE_NAME, m->s3->profile);
+		take_text(t, F_CA_SECRET_NAME, m->s3->ca_secret);
+		take_text(t, F_PROXY, m->s3->proxy);
 		break;
 	case LARDER__V1__SOURCE__STORE_FILE:
 		named(t, F_FILE, dataset_assign_kind(t->d, t->source, F_FILE, t->err));
 		take_text(t, F_FILE_PATH, m->file->path);
+		take_number(t, F_SYMLINKS, (uint64_t)m->file->symlinks);
 		break;
 	case LARDER__V1__SOURCE__STORE_HTTP:
 		named(t, F_HTTP, dataset_assign_kind(t->d, t->source, F_HTTP, t->err));

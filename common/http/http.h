@@ -4,7 +4,8 @@
  * Other threads only post tasks; everything else here is called on the loop's thread, and all callbacks come on it. That
  * is why nothing in a transfer needs a lock. libcurl stays behind this header.
  *
- * A pool is the connection budget of one store: at most its limit of transfers run, the others wait in order. The request
+ * A pool is the connection budget of one store: it has connections of its own, at most its limit of transfers run, each on
+ * one of them, the others wait in order. The request
  * of a waiting transfer is asked for when its turn comes, so that a signature is never older than the wait.
  */
 #ifndef COMMON_HTTP_HTTP_H
@@ -80,12 +81,16 @@ MUST_CHECK int http_pool_new(struct http_loop *loop, const struct http_pool_conf
 /* No transfer may wait or run. NULL is fine; returns NULL. */
 struct http_pool *http_pool_free(struct http_pool *pool);
 
+/* So many transfers at once from now on, at least 1, at most connections_max. Loop thread. */
+void http_pool_limit(struct http_pool *pool, uint32_t at_once);
+
 /* What is sent. Strings are borrowed until the transfer has ended. */
 struct http_request {
 	bool head; /* HEAD instead of GET */
 	const char *url;
 	const char *const *headers; /* "Name: value" */
 	size_t header_count;
+	const char *proxy;  /* URL; NULL: as the environment says */
 	const char *ca_pem; /* certificates trusted besides the system's; NULL: none */
 };
 

@@ -16,10 +16,15 @@
 #include "common/base/mem.h"
 
 enum { RECEIVE_BYTES = 512 * 1024 };
+#define DNS_KEEP_S        30L
+#define CONNECTION_LIFE_S 600L
 
 struct http_pool {
 	struct http_loop *loop;
 	struct http_pool_config config;
+	CURLSH *share; /* its connections: those of another pool to the same host are not counted with ours */
+	uint32_t limit;    /* transfers at once now */
+	bool name_suspect; /* the last connection failed: its address may be an old one */
 	uint32_t running, idle_count;
 	struct list waiting;
 	CURL *idle[]; /* handles for reuse, connections_max places */
@@ -33,8 +38,16 @@ int http_pool_new(struct http_loop *loop, const struct http_pool_config *config,
 	struct http_pool *pool = mem_calloc(1, sizeof *pool + config->connections_max * sizeof(CURL *));
 	if (!pool)
 		return -ENOMEM;
+	pool->share = curl_share_init();
+	if (!pool->share ||
+	    curl_share_setopt(pool->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) != CURLSHE_OK) {
+		(void)curl_share_cleanup(pool->share);
+		mem_free(pool);
+		return -ENOMEM;
+	}
 	pool->loop = loop;
 	pool->config = *config;
+	pool->limit = config->connections_max;
 	list_init(&pool->waiting);
 	*ret = pool;
 	return 0;
@@ -48,6 +61,7 @@ struct http_pool *http_pool_free(struct http_pool *pool)
 	CHECK(list_empty(&pool->waiting));
 	while (pool->idle_count > 0)
 		curl_easy_cleanup(pool->idle[--pool->idle_count]);
+	CHECK(curl_share_cleanup(pool->share) == CURLSHE_OK); /* no handle of it is left */
 	return mem_free(pool);
 }
 
@@ -114,6 +128,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		return len;
 	}
 	t->head_done = true;
+	t->pool->name_suspect = false;
 	t->abort_code = t->ops->head(t);
 	return t->abort_code == 0 ? len : 0;
 }
@@ -182,6 +197,10 @@ static int set_options(struct http_transfer *t, const struct http_request *r)
 	(void)curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	(void)curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	/* Names are asked for again while connections fail, and connections end now and then: a store that moved to
+	 * another address is found. */
+	(void)curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, t->pool->name_suspect ? 0L : DNS_KEEP_S);
+	(void)curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFE_S);
 	(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
 			       (long)(t->pool->config.connect_timeout_ns / NS_PER_MS));
 	(void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->words);
@@ -200,6 +219,8 @@ static int set_options(struct http_transfer *t, const struct http_request *r)
 		rc = curl_easy_setopt(e, CURLOPT_USERAGENT, "larder/" LARDER_VERSION);
 	if (rc == CURLE_OK)
 		rc = curl_easy_setopt(e, CURLOPT_URL, r->url);
+	if (rc == CURLE_OK && r->proxy)
+		rc = curl_easy_setopt(e, CURLOPT_PROXY, r->proxy);
 	if (rc == CURLE_OK)
 		rc = set_tls(e, r);
 	return rc == CURLE_OK ? 0 : -ENOMEM;
@@ -213,7 +234,9 @@ static int launch(struct http_transfer *t)
 	t->easy = pool->idle_count > 0 ? pool->idle[--pool->idle_count] : curl_easy_init();
 	if (!t->easy)
 		return -ENOMEM;
-	int rc = t->ops->request(t, &request);
+	int rc = curl_easy_setopt(t->easy, CURLOPT_SHARE, pool->share) == CURLE_OK ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = t->ops->request(t, &request);
 	if (rc == 0)
 		rc = build_headers(t, &request);
 	if (rc == 0)
@@ -225,7 +248,7 @@ static int launch(struct http_transfer *t)
 
 static void start_waiting(struct http_pool *pool)
 {
-	while (pool->running < pool->config.connections_max && !list_empty(&pool->waiting)) {
+	while (pool->running < pool->limit && !list_empty(&pool->waiting)) {
 		struct http_transfer *t = LIST_ENTRY(pool->waiting.next, struct http_transfer, node);
 		int64_t now_ns = pool->loop->now_ns;
 		list_remove(&t->node);
@@ -237,6 +260,12 @@ static void start_waiting(struct http_pool *pool)
 		http_timer_set(pool->loop, &t->timer,
 			       t->abort_code ? now_ns : now_ns + 2 * pool->config.connect_timeout_ns);
 	}
+}
+
+void http_pool_limit(struct http_pool *pool, uint32_t at_once)
+{
+	CHECK(at_once > 0 && at_once <= pool->config.connections_max);
+	pool->limit = at_once; /* more of those that wait start with the next that starts or ends */
 }
 
 void http_transfer_start(struct http_pool *pool, struct http_transfer *t)
@@ -301,6 +330,7 @@ static void timer_fired(struct http_timer *timer)
 		http_timer_set(loop, timer, t->activity_ns + patience_ns);
 		return;
 	}
+	t->pool->name_suspect = true;
 	(void)snprintf(t->words, sizeof t->words, "no byte came for %lld ms",
 		       (long long)(patience_ns / NS_PER_MS));
 	end(t, -ERR_UNREACHABLE);
@@ -323,6 +353,7 @@ static void end_with(struct http_transfer *t, CURLcode code)
 		return;
 	}
 	t->permanent = hopeless(code);
+	t->pool->name_suspect = true;
 	if (!t->words[0])
 		(void)snprintf(t->words, sizeof t->words, "%s", curl_easy_strerror(code));
 	end(t, code == CURLE_OUT_OF_MEMORY ? -ENOMEM : -ERR_UNREACHABLE);

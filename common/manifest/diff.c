@@ -13,6 +13,7 @@ struct side {
 	struct manifest_found *f; /* owned */
 	uint64_t at;              /* ordinal of the entry it stands before */
 	size_t chunk;             /* that holds it */
+	struct chunk_entry x;     /* the entry, once decoded; its path stands in f */
 	bool decoded;
 };
 
@@ -28,18 +29,20 @@ static bool at_chunk(const struct side *s)
 
 static int decode(struct side *s)
 {
-	struct chunk_entry x;
-
 	if (s->decoded)
 		return 0;
 	int r = s->f->position.owner && s->f->position.next == s->at ? 0 : reader_seek(s->m, s->at, s->f);
 	if (r == 0)
-		r = reader_step(s->m, s->f, &x);
-	if (r != 0)
-		return r;
-	chunk_entry_found(&x, s->at, s->f);
-	s->decoded = true;
-	return 0;
+		r = reader_step(s->m, s->f, &s->x);
+	s->decoded = r == 0;
+	return r;
+}
+
+/* The decoded entry as others see it: written out only where it is reported. */
+static const struct manifest_entry *found(struct side *s)
+{
+	chunk_entry_found(&s->x, s->at, s->f);
+	return &s->f->e;
 }
 
 static int key_of(struct side *s, struct path_key *ret)
@@ -50,7 +53,7 @@ static int key_of(struct side *s, struct path_key *ret)
 	}
 	int r = decode(s);
 	if (r == 0)
-		*ret = (struct path_key){s->f->path, s->f->e.path_len, manifest_type_is_dir(s->f->e.type)};
+		*ret = (struct path_key){s->f->path, s->x.path_len, manifest_type_is_dir(s->x.type)};
 	return r;
 }
 
@@ -63,22 +66,39 @@ static void move_to(struct side *s, uint64_t ordinal)
 		s->chunk++;
 }
 
-static bool same_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
+static bool same_bytes(const void *a, size_t a_len, const void *b, size_t b_len)
 {
-	return a_len == b_len && memcmp(a_len ? a : "", b_len ? b : "", a_len) == 0;
+	return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
 }
 
-static bool same_entry(const struct manifest_found *a, const struct manifest_found *b)
+static const void *key_bytes(const struct side *s, size_t *ret_len)
 {
-	size_t x_len, y_len;
-	const char *x = manifest_key(a, &x_len), *y = manifest_key(b, &y_len);
+	*ret_len = s->x.key ? s->x.key_len : s->x.path_len - s->x.key_skip;
+	return s->x.key ? (const char *)s->x.key : s->f->path + s->x.key_skip;
+}
 
-	if (a->e.type == MANIFEST_DIR && b->e.type == MANIFEST_DIR)
+/* Shapes are what writers choose: the same validator may stand in two, but then it has to be written out to be seen. */
+static bool same_validator(struct side *a, struct side *b)
+{
+	const struct validator_shape *p = &a->x.shape, *q = &b->x.shape;
+
+	if (p->head == q->head && p->hex == q->hex && p->tail == q->tail)
+		return same_bytes(a->x.validator, (size_t)p->hex + p->tail, b->x.validator,
+				  (size_t)q->hex + q->tail);
+	return validator_equal(&found(a)->validator, &found(b)->validator);
+}
+
+static bool same_entry(struct side *a, struct side *b)
+{
+	size_t key_a, key_b;
+	const void *p = key_bytes(a, &key_a), *q = key_bytes(b, &key_b);
+
+	if (a->x.type == MANIFEST_DIR && b->x.type == MANIFEST_DIR)
 		return true;
-	return a->e.type == b->e.type && a->e.size == b->e.size && a->e.mtime_ns == b->e.mtime_ns &&
-	       a->e.mode == b->e.mode && a->e.source == b->e.source &&
-	       validator_equal(&a->e.validator, &b->e.validator) && same_bytes(x, x_len, y, y_len) &&
-	       same_bytes(a->e.target, a->e.target_len, b->e.target, b->e.target_len);
+	return a->x.type == b->x.type && a->x.size == b->x.size && a->x.mtime_ns == b->x.mtime_ns &&
+	       a->x.mode == b->x.mode && a->x.source == b->x.source && same_validator(a, b) &&
+	       same_bytes(p, key_a, q, key_b) &&
+	       same_bytes(a->x.target, a->x.target_len, b->x.target, b->x.target_len);
 }
 
 static int both(struct side *old, struct side *new_, const struct manifest_diff *diff)
@@ -94,8 +114,8 @@ static int both(struct side *old, struct side *new_, const struct manifest_diff 
 	int r = decode(old);
 	if (r == 0)
 		r = decode(new_);
-	if (r == 0 && !same_entry(old->f, new_->f))
-		r = diff->change(diff->ctx, MANIFEST_CHANGED, &old->f->e, &new_->f->e);
+	if (r == 0 && !same_entry(old, new_))
+		r = diff->change(diff->ctx, MANIFEST_CHANGED, found(old), found(new_));
 	if (r != 0)
 		return r;
 	move_to(old, old->at + 1);
@@ -109,7 +129,7 @@ static int one(struct side *s, enum manifest_change kind, const struct manifest_
 	int r = decode(s);
 
 	if (r == 0)
-		r = diff->change(diff->ctx, kind, added ? NULL : &s->f->e, added ? &s->f->e : NULL);
+		r = diff->change(diff->ctx, kind, added ? NULL : found(s), added ? found(s) : NULL);
 	if (r == 0)
 		move_to(s, s->at + 1);
 	return r;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "common/base/bytes.h"
 #include "common/base/hash.h"
@@ -14,6 +15,7 @@ static const struct {
 } kinds[] = {
 	{"sha256:", CHECKSUM_SHA256, 32},
 	{"crc32c:", CHECKSUM_CRC32C, 4},
+	{"crc32:", CHECKSUM_CRC32, 4},
 };
 
 bool checksum_parse(struct checksum *c, const char *text)
@@ -48,6 +50,8 @@ void checksum_add(struct checksum *c, const void *p, size_t len)
 		(void)EVP_DigestUpdate(c->md, p, len); /* cannot fail once it was begun */
 	else if (c->kind == CHECKSUM_CRC32C)
 		c->crc = crc32c(c->crc, p, len);
+	else if (c->kind == CHECKSUM_CRC32)
+		c->crc = (uint32_t)crc32_z(c->crc, p, len);
 }
 
 int checksum_check(struct checksum *c, struct err *err)
@@ -60,7 +64,7 @@ int checksum_check(struct checksum *c, struct err *err)
 		return 0;
 	if (c->kind == CHECKSUM_SHA256)
 		(void)EVP_DigestFinal_ex(c->md, got, NULL);
-	for (size_t i = 0; c->kind == CHECKSUM_CRC32C && i < 4; i++)
+	for (size_t i = 0; c->kind != CHECKSUM_SHA256 && i < 4; i++)
 		got[i] = (uint8_t)(c->crc >> (24 - 8 * i));
 	if (memcmp(got, c->want, len) == 0)
 		return 0;

@@ -9,7 +9,7 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 
-enum checksum_kind { CHECKSUM_NONE, CHECKSUM_SHA256, CHECKSUM_CRC32C };
+enum checksum_kind { CHECKSUM_NONE, CHECKSUM_SHA256, CHECKSUM_CRC32C, CHECKSUM_CRC32 };
 
 struct checksum {
 	enum checksum_kind kind;
@@ -18,7 +18,7 @@ struct checksum {
 	uint32_t crc;
 };
 
-/* "sha256:" and 64, or "crc32c:" and 8 hex digits. False: neither; @c has no kind then. */
+/* "sha256:" and 64, "crc32c:" or "crc32:" and 8 hex digits. False: neither; @c has no kind then. */
 MUST_CHECK bool checksum_parse(struct checksum *c, const char *text);
 
 /* Begins anew. 0 or -ENOMEM. A checksum without a kind takes all, and agrees. */

@@ -31,6 +31,8 @@ static void known_sums_agree_and_others_do_not(void **state)
 	assert_int_equal(check(sha, "ab", "d"), -ERR_CORRUPT);
 	assert_int_equal(check("crc32c:e3069283", "12345", "6789"), 0);
 	assert_int_equal(check("crc32c:e3069283", "12345", "678"), -ERR_CORRUPT);
+	assert_int_equal(check("crc32:cbf43926", "12345", "6789"), 0);
+	assert_int_equal(check("crc32:cbf43926", "12345", "678"), -ERR_CORRUPT);
 }
 
 static void what_is_no_checksum_is_refused(void **state)

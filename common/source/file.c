@@ -24,6 +24,7 @@ enum file_kind { FILE_LIST, FILE_STAT, FILE_READ };
 struct file_source {
 	struct source base;
 	int root_fd;
+	enum source_symlinks symlinks;
 };
 
 struct file_op {
@@ -46,6 +47,17 @@ struct file_op {
 static int root_of(const struct file_op *op)
 {
 	return ((struct file_source *)(void *)op->base.source)->root_fd;
+}
+
+static enum source_symlinks symlinks_of(const struct file_op *op)
+{
+	return ((struct file_source *)(void *)op->base.source)->symlinks;
+}
+
+/* As the listing resolved it. */
+static int open_key(const struct file_op *op, int flags)
+{
+	return file_open(root_of(op), op->key, flags, symlinks_of(op) == SOURCE_SYMLINKS_FOLLOW);
 }
 
 static int fail(struct file_op *op, int code, const char *why)
@@ -101,10 +113,14 @@ static void run_list(struct file_op *op)
 	struct err why = {0};
 	const struct file_walk walk = {.root_fd = root_of(op),
 				       .prefix = op->key,
+				       .symlinks = symlinks_of(op),
 				       .canceled = canceled,
 				       .entries = pass_entries,
 				       .ctx = op};
-	int rc = file_walk_run(&walk, &why);
+	uint64_t left_out = 0;
+	int rc = file_walk_run(&walk, &left_out, &why);
+
+	atomic_store(&op->base.source->left_out, left_out);
 
 	if (rc < 0)
 		(void)err_set(&op->err, rc, "%.80s: %.400s", op->base.source->label, err_words(&why, rc));
@@ -117,7 +133,7 @@ static void run_stat(struct file_op *op)
 	struct source_entry e = {.key = op->key, .key_len = strlen(op->key)};
 	struct stat st;
 	/* O_PATH shows a symbolic link itself, and what may not be read. */
-	CLEANUP(fd_close) int fd = file_open(root_of(op), op->key, O_PATH);
+	CLEANUP(fd_close) int fd = open_key(op, O_PATH);
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		int rc = fd < 0 ? fd : -errno;
@@ -157,7 +173,7 @@ static int check_file(struct file_op *op)
 
 static int open_file(struct file_op *op)
 {
-	op->fd = file_open(root_of(op), op->key, 0);
+	op->fd = open_key(op, 0);
 	if (op->fd < 0)
 		return fail(op, file_code(op->fd, -ESTALE), err_text(op->fd));
 	atomic_fetch_add(&op->base.source->requests, 1);
@@ -336,6 +352,7 @@ int source_file_new(struct source_loop *loop, const struct source_config *config
 	if (!s)
 		return -ENOMEM;
 	s->base.kind = &file_ops;
+	s->symlinks = config->file.symlinks;
 	s->root_fd = fcntl(config->file.root_fd, F_DUPFD_CLOEXEC, 0);
 	if (s->root_fd < 0) {
 		mem_free(s);

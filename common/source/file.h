@@ -13,9 +13,9 @@
 #include "common/base/err.h"
 #include "common/source.h"
 
-/* Opens @path below @root_fd for reading, not through a symbolic link at its end; "" is the root. @flags: O_DIRECTORY or
- * 0. A descriptor owned by the caller, or -errno. */
-MUST_CHECK int file_open(int root_fd, const char *path, int flags);
+/* Opens @path below @root_fd for reading; "" is the root. @flags: O_DIRECTORY, O_PATH or 0. @follow: also through a symbolic
+ * link at its end, if that leads to a place below the root. A descriptor owned by the caller, or -errno. */
+MUST_CHECK int file_open(int root_fd, const char *path, int flags, bool follow);
 
 /* Weak: inode, size, mtime and ctime, as four little-endian 64-bit numbers. */
 struct validator file_validator(const struct stat *st);
@@ -30,12 +30,14 @@ int file_code(int rc, int gone);
 struct file_walk {
 	int root_fd;
 	const char *prefix;
+	enum source_symlinks symlinks;
 	bool (*canceled)(void *ctx);
 	int (*entries)(void *ctx, const struct source_entry *entries, size_t count);
 	void *ctx;
 };
 
-/* Everything below the prefix, folder by folder. 0, -ENOENT (no such prefix), -EACCES, -ECANCELED, what entries() answered. */
-MUST_CHECK int file_walk_run(const struct file_walk *w, struct err *err);
+/* Everything below the prefix, folder by folder. *ret_left_out: what was no file, folder or link to be shown. 0, -ENOENT (no
+ * such prefix), -EACCES, -ECANCELED, what entries() answered. */
+MUST_CHECK int file_walk_run(const struct file_walk *w, uint64_t *ret_left_out, struct err *err);
 
 #endif

@@ -71,6 +71,83 @@ static void a_listing_shows_files_folders_and_links_and_skips_the_rest(void **st
 	waiter_clear(&w);
 }
 
+static struct source *make_with(enum source_symlinks symlinks)
+{
+	const struct source_config c = {
+		.kind = SOURCE_FILE, .label = "files", .file = {.root_fd = fx.root_fd, .symlinks = symlinks}};
+	struct source *s = NULL;
+
+	assert_int_equal(source_new(fx.loop, &c, &s, NULL), 0);
+	return s;
+}
+
+static void lists(struct source *s, const char *const *want, size_t count, uint64_t left_out)
+{
+	struct source_stats stats;
+	struct waiter w;
+
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "", &w), 0);
+	qsort(w.lines, w.line_count, sizeof w.lines[0], compare_lines);
+	for (size_t i = 0; i < MIN(count, w.line_count); i++)
+		assert_string_equal(w.lines[i], want[i]);
+	assert_int_equal(w.line_count, count);
+	source_stats_get(s, &stats);
+	assert_int_equal(stats.left_out, left_out);
+	waiter_clear(&w);
+}
+
+static void links_are_kept_followed_inside_the_root_or_left_out(void **state)
+{
+	static const char *const keep[] = {"d a 0",
+					   "d a/empty 0",
+					   "f a/hard 1",
+					   "f a/one 1",
+					   "f top 2",
+					   "l a/circle 0 -> ..",
+					   "l a/dangling 0 -> none",
+					   "l a/file 0 -> ../top",
+					   "l a/out 0 -> ../../etc",
+					   "l dir 0 -> a/empty",
+					   "l root 0 -> /etc"};
+	static const char *const follow[] = {"d a 0",      "d a/empty 0", "d dir 0", "f a/file 2",
+					     "f a/hard 1", "f a/one 1",   "f top 2"};
+	static const char *const skip[] = {"d a 0", "d a/empty 0", "f a/hard 1", "f a/one 1", "f top 2"};
+
+	make_tree();
+	assert_int_equal(linkat(fx.root_fd, "a/one", fx.root_fd, "a/hard", 0), 0);
+	assert_int_equal(symlinkat("../top", fx.root_fd, "a/file"), 0);
+	assert_int_equal(symlinkat("a/empty", fx.root_fd, "dir"), 0);
+	assert_int_equal(symlinkat("..", fx.root_fd, "a/circle"), 0);
+	assert_int_equal(symlinkat("none", fx.root_fd, "a/dangling"), 0);
+	assert_int_equal(symlinkat("/etc", fx.root_fd, "root"), 0);
+	struct source *s = make_with(SOURCE_SYMLINKS_KEEP);
+	lists(s, keep, LENGTH(keep), 1); /* the fifo */
+	source_free(s);
+	s = make_with(SOURCE_SYMLINKS_SKIP);
+	lists(s, skip, LENGTH(skip), 7);
+	source_free(s);
+	s = make_with(SOURCE_SYMLINKS_FOLLOW);
+	lists(s, follow, LENGTH(follow), 5); /* fifo, out, circle, dangling, root */
+	struct waiter w;
+	waiter_init(&w);
+	assert_int_equal(stat_and_wait(s, "a/file", &w), 0);
+	const struct source_read_request r = {
+		.key = "a/file", .length = 2, .object_size = 2, .validator = w.entry.validator};
+	waiter_clear(&w);
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), 0);
+	assert_memory_equal(w.bytes, "22", 2);
+	waiter_clear(&w);
+	/* The link is turned to a place outside meanwhile: its bytes are nobody's. */
+	assert_int_equal(unlinkat(fx.root_fd, "a/file", 0), 0);
+	assert_int_equal(symlinkat("../../../etc/passwd", fx.root_fd, "a/file"), 0);
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), -ESTALE);
+	waiter_clear(&w);
+	source_free(s);
+}
+
 static void a_listing_of_a_prefix_keeps_whole_keys(void **state)
 {
 	struct waiter w;
@@ -273,6 +350,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		TEST(links_are_kept_followed_inside_the_root_or_left_out),
 		TEST(a_listing_shows_files_folders_and_links_and_skips_the_rest),
 		TEST(a_listing_of_a_prefix_keeps_whole_keys),
 		TEST(large_folders_come_in_pages),

@@ -15,12 +15,12 @@
 
 enum { BATCH_MAX = 1000, BATCH_TEXT_BYTES = 1 << 20, FOLDERS_WAITING_MAX = 4 << 20 };
 
-int file_open(int root_fd, const char *path, int flags)
+int file_open(int root_fd, const char *path, int flags, bool follow)
 {
 	/* O_NONBLOCK: a fifo that took the place of a file must not hold us. O_PATH takes no such flag. */
 	int more = flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY;
 	struct open_how how = {
-		.flags = (unsigned)(O_RDONLY | O_CLOEXEC | O_NOFOLLOW | more | flags),
+		.flags = (unsigned)(O_RDONLY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW) | more | flags),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd;
@@ -95,6 +95,7 @@ struct walker {
 	size_t folder_count, folder_room;
 	struct source_entry *batch; /* BATCH_MAX places */
 	size_t batch_count;
+	uint64_t left_out;
 	char *text; /* BATCH_TEXT_BYTES for the strings of the batch */
 	size_t text_len;
 };
@@ -145,33 +146,93 @@ static const char *add_key(struct walker *k, const char *folder, const char *nam
 	return key;
 }
 
+/* Puts the target of the link @name into the batch's text. 1, 0 (it went, or is no link any more), -errno. */
+static int keep_link(struct walker *k, int dir_fd, const char *name, struct source_entry *e)
+{
+	char *target = k->text + k->text_len;
+	ssize_t n = readlinkat(dir_fd, name, target, SOURCE_KEY_MAX);
+
+	if (n < 0)
+		return errno == ENOENT || errno == EINVAL ? 0 : -errno;
+	e->target = target;
+	e->target_len = (size_t)n;
+	k->text_len += (size_t)n;
+	return 1;
+}
+
+/* Whether @st is a folder above @key: a link to it would lead in a circle. */
+static bool is_above(const struct walker *k, const char *key, size_t len, const struct stat *st)
+{
+	char path[SOURCE_KEY_MAX + 1];
+
+	for (size_t n = len;; n--) {
+		if (n > 0 && key[n] != '/')
+			continue;
+		struct stat above;
+		memcpy(path, key, n);
+		path[n] = '\0';
+		CLEANUP(fd_close) int fd = file_open(k->w->root_fd, path, O_PATH, true);
+		if (fd >= 0 && fstat(fd, &above) == 0 && above.st_dev == st->st_dev &&
+		    above.st_ino == st->st_ino)
+			return true;
+		if (n == 0)
+			return false;
+	}
+}
+
+/* Fills @e with what the link at its key leads to. 1, or 0: it is left out. */
+static int follow_link(struct walker *k, struct source_entry *e)
+{
+	char path[SOURCE_KEY_MAX + 1];
+	struct stat st;
+
+	memcpy(path, e->key, e->key_len);
+	path[e->key_len] = '\0';
+	CLEANUP(fd_close) int fd = file_open(k->w->root_fd, path, O_PATH, true);
+	bool shown = fd >= 0 && fstat(fd, &st) == 0 && file_entry(&st, e) && e->type != SOURCE_TYPE_SYMLINK &&
+		     !(e->type == SOURCE_TYPE_DIR && is_above(k, e->key, e->key_len - 1, &st));
+	k->left_out += !shown;
+	return shown;
+}
+
+/* What the source makes of a link. As keep_link(). */
+static int take_link(struct walker *k, int dir_fd, const char *name, struct source_entry *e)
+{
+	switch (k->w->symlinks) {
+	case SOURCE_SYMLINKS_KEEP:
+		return keep_link(k, dir_fd, name, e);
+	case SOURCE_SYMLINKS_FOLLOW:
+		return follow_link(k, e);
+	case SOURCE_SYMLINKS_SKIP:
+		break;
+	}
+	k->left_out++;
+	return 0;
+}
+
 static int visit(struct walker *k, int dir_fd, const char *folder, const char *name)
 {
 	struct source_entry *e = &k->batch[k->batch_count];
 	struct stat st;
+	int rc = 1;
 
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno; /* it went meanwhile */
 	*e = (struct source_entry){0};
-	if (!file_entry(&st, e) || strlen(folder) + 1 + strlen(name) > SOURCE_KEY_MAX)
+	if (!file_entry(&st, e) || strlen(folder) + 1 + strlen(name) > SOURCE_KEY_MAX) {
+		k->left_out++;
 		return 0;
+	}
 	size_t mark = k->text_len;
 	e->key = add_key(k, folder, name, &e->key_len);
-	if (e->type == SOURCE_TYPE_SYMLINK) {
-		char *target = k->text + k->text_len;
-		ssize_t n = readlinkat(dir_fd, name, target, SOURCE_KEY_MAX);
-		if (n < 0) {
-			k->text_len = mark;
-			return errno == ENOENT || errno == EINVAL
-				       ? 0
-				       : -errno; /* it went, or is no link any more */
-		}
-		e->target = target;
-		e->target_len = (size_t)n;
-		k->text_len += (size_t)n;
+	if (e->type == SOURCE_TYPE_SYMLINK)
+		rc = take_link(k, dir_fd, name, e);
+	if (rc <= 0) {
+		k->text_len = mark;
+		return rc;
 	}
 	k->batch_count++;
-	int rc = e->type == SOURCE_TYPE_DIR ? push_folder(k, e->key, e->key_len) : 0;
+	rc = e->type == SOURCE_TYPE_DIR ? push_folder(k, e->key, e->key_len) : 0;
 	if (rc == 0 && (k->batch_count == BATCH_MAX || BATCH_TEXT_BYTES - k->text_len < 3u * SOURCE_KEY_MAX))
 		rc = flush(k);
 	return rc;
@@ -197,7 +258,7 @@ static int read_folder(struct walker *k, DIR *d, const char *folder)
 
 static int walk_folder(struct walker *k, const char *folder, bool first)
 {
-	int fd = file_open(k->w->root_fd, folder, O_DIRECTORY);
+	int fd = file_open(k->w->root_fd, folder, O_DIRECTORY, k->w->symlinks == SOURCE_SYMLINKS_FOLLOW);
 
 	if (fd == -ENOENT && !first)
 		return 0; /* it went meanwhile */
@@ -230,7 +291,7 @@ static int walk_all(struct walker *k)
 	return rc == 0 ? flush(k) : rc;
 }
 
-int file_walk_run(const struct file_walk *w, struct err *err)
+int file_walk_run(const struct file_walk *w, uint64_t *ret_left_out, struct err *err)
 {
 	struct walker k = {.w = w, .err = err};
 	int rc = -ENOMEM;
@@ -244,5 +305,6 @@ int file_walk_run(const struct file_walk *w, struct err *err)
 	mem_free(k.folders);
 	mem_free(k.batch);
 	mem_free(k.text);
+	*ret_left_out = k.left_out;
 	return rc;
 }

@@ -483,7 +483,7 @@ void http_crawl_start(struct web_op *op)
 	for (; c->worker_count < count; c->worker_count++) {
 		struct worker *w = &c->workers[c->worker_count];
 		w->crawl = c;
-		web_fetch_init(&w->fetch, web_source_of(op), &crawl_ops);
+		web_fetch_init(&w->fetch, web_source_of(op), &crawl_ops, w);
 		w->fetch.subject = "";
 	}
 	if (begin(c) < 0) {

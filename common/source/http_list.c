@@ -126,7 +126,8 @@ static int take_key(struct http_list *l, char *const fields[FIELDS], size_t path
 	if (given(sum)) {
 		struct checksum c;
 		if (!checksum_parse(&c, sum))
-			return bad(l, err, "the checksum \"%.80s\" is not sha256: or crc32c: and hex digits",
+			return bad(l, err,
+				   "the checksum \"%.80s\" is not sha256:, crc32c: or crc32: and hex digits",
 				   sum);
 		len += (size_t)snprintf(l->key + len, sizeof l->key - len, "#%s", sum);
 	}

@@ -31,15 +31,16 @@ char *http_site_url(const struct http_site *site, const char *key)
 static int request(struct web_op *op, struct web_fetch *f)
 {
 	struct http_site *site = site_of(op);
-	struct http_trip *trip = op->data;
+	struct http_trip *trip = f->data;
 
 	if (!trip) {
 		trip = mem_calloc(1, sizeof *trip);
 		if (!trip)
 			return -ENOMEM;
-		op->data = trip;
+		f->data = trip;
 		trip->size_only = op->kind == WEB_STAT;
-		const char *sum = site->index == SOURCE_INDEX_LIST ? strchr(op->key, '#') : NULL;
+		const char *sum =
+			site->index == SOURCE_INDEX_LIST && f == &op->fetch ? strchr(op->key, '#') : NULL;
 		if (sum && !checksum_parse(&op->sum, sum + 1))
 			return err_set(&f->err, -ERR_CORRUPT, "%.80s: \"%.200s\" has no checksum after its #",
 				       op->base.source->label, op->key);
@@ -49,27 +50,27 @@ static int request(struct web_op *op, struct web_fetch *f)
 
 static int refused(struct web_op *op, struct web_fetch *f, enum web_verdict *ret)
 {
-	return http_trip_refused(site_of(op), op->data, f, op->kind == WEB_READ, ret);
+	return http_trip_refused(site_of(op), f->data, f, op->kind == WEB_READ, ret);
 }
 
 static int stat_entry(struct web_op *op, struct source_entry *ret)
 {
 	ret->key = op->key;
 	ret->key_len = strlen(op->key);
-	return http_trip_entry(op->data, &op->fetch, ret);
+	return http_trip_entry(op->fetch.data, &op->fetch, ret);
 }
 
 static void stop(struct web_op *op)
 {
-	struct http_trip *trip = op->data;
-
-	if (op->kind == WEB_LIST) {
+	if (op->kind == WEB_LIST)
 		http_crawl_stop(op);
-		return;
-	}
-	if (trip)
-		http_trip_done(trip);
-	op->data = mem_free(trip);
+}
+
+static void fetch_done(struct web_fetch *f)
+{
+	if (f->data)
+		http_trip_done(f->data);
+	f->data = mem_free(f->data);
 }
 
 static void site_done(struct web_source *web)
@@ -87,6 +88,7 @@ static const struct web_kind http_kind = {
 	.list = http_crawl_start,
 	.list_poke = http_crawl_poke,
 	.stop = stop,
+	.fetch_done = fetch_done,
 	.done = site_done,
 	.whole_ok = true,
 };

@@ -46,7 +46,9 @@ struct source {
 	pthread_cond_t idle;  /* ops became empty */
 	struct list ops;
 	bool closing;
-	_Atomic uint64_t requests, retries, errors, bytes, denied, first_byte_ns_sum, first_byte_count;
+	_Atomic uint64_t left_out; /* not a sum: of the last listing */
+	_Atomic uint64_t requests, retries, hedges, errors, bytes, denied, first_byte_ns_sum,
+		first_byte_count;
 };
 
 struct source_loop {

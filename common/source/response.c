@@ -2,15 +2,18 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/hash.h"
 
 /* No etag has a blank in it, so a dated validator is never taken for one. */
-#define DATED "mtime "
+#define DATED     "mtime "
+#define VERSIONED "version "
 
 enum { RETRY_AFTER_MAX_S = 3600, NUMBER_DIGITS_MAX = 19 };
 
@@ -96,6 +99,29 @@ static bool named(const char *name, size_t len, const char *want)
 	return len == strlen(want) && strncasecmp(name, want, len) == 0;
 }
 
+/* Base64 of the bytes of a checksum; one that is composed of those of parts has "-N" at its end and is none of ours. */
+static void take_checksum(struct response *r, const char *name, size_t name_len, const char *value,
+			  size_t len)
+{
+	static const struct {
+		const char *name;
+		size_t bytes, text;
+	} kinds[] = {{"crc32c", 4, 8}, {"crc32", 4, 8}, {"sha256", 32, 44}}; /* the cheapest first */
+	uint8_t bytes[36];
+	char hex[73];
+
+	for (size_t i = 0; i < LENGTH(kinds); i++) {
+		if (!named(name, name_len, kinds[i].name) || len != kinds[i].text)
+			continue;
+		if (EVP_DecodeBlock(bytes, (const uint8_t *)value, (int)len) < (int)kinds[i].bytes)
+			return;
+		if (i == 0 || !r->checksum[0] || strncmp(r->checksum, "sha256:", 7) == 0) {
+			hex_encode(bytes, kinds[i].bytes, hex);
+			(void)snprintf(r->checksum, sizeof r->checksum, "%s:%s", kinds[i].name, hex);
+		}
+	}
+}
+
 void response_header(struct response *r, int64_t wall_ns, const char *name, size_t name_len,
 		     const char *value, size_t value_len)
 {
@@ -111,6 +137,10 @@ void response_header(struct response *r, int64_t wall_ns, const char *name, size
 	} else if (named(name, name_len, "last-modified")) {
 		int64_t s = parse_date(value, value_len);
 		r->mtime_ns = s > 0 && s < INT64_MAX / NS_PER_S ? s * NS_PER_S : 0;
+	} else if (named(name, name_len, "x-amz-version-id")) {
+		response_copy_clean(r->version, sizeof r->version, value, value_len);
+	} else if (name_len > 15 && strncasecmp(name, "x-amz-checksum-", 15) == 0) {
+		take_checksum(r, name + 15, name_len - 15, value, value_len);
 	} else if (named(name, name_len, "location")) {
 		(void)snprintf(r->location, sizeof r->location, "%.*s",
 			       (int)MIN(value_len, sizeof r->location), value);
@@ -194,9 +224,40 @@ static int check_range(const struct response *r, const struct response_expected 
 	return 0;
 }
 
+struct validator s3_version_validator(const char *id, size_t len)
+{
+	struct validator v = {.kind = VALIDATOR_NONE};
+
+	if (len == 0 || len > VALIDATOR_BYTES_MAX - (sizeof VERSIONED - 1) ||
+	    (len == 4 && memcmp(id, "null", 4) == 0))
+		return v;
+	for (size_t i = 0; i < len; i++)
+		if (id[i] <= ' ' || id[i] > '~')
+			return v;
+	v.kind = VALIDATOR_STRONG;
+	memcpy(v.bytes, VERSIONED, sizeof VERSIONED - 1);
+	memcpy(v.bytes + sizeof VERSIONED - 1, id, len);
+	v.len = (uint8_t)(sizeof VERSIONED - 1 + len);
+	return v;
+}
+
+const char *s3_version_of(const struct validator *v, size_t *ret_len)
+{
+	size_t skip = sizeof VERSIONED - 1;
+
+	if (v->kind != VALIDATOR_STRONG || v->len <= skip || memcmp(v->bytes, VERSIONED, skip) != 0)
+		return NULL;
+	*ret_len = v->len - skip;
+	return (const char *)v->bytes + skip;
+}
+
 /* What the server says of the version that it sends, put as the listed validator is. */
 static struct validator validator_now(const struct response *r, const struct response_expected *want)
 {
+	size_t len;
+
+	if (s3_version_of(want->validator, &len))
+		return s3_version_validator(r->version, strlen(r->version));
 	if (response_is_dated(want->validator))
 		return response_dated_validator(r->mtime_ns, want->object_size);
 	return r->validator;
@@ -210,8 +271,8 @@ static int check_validator(const struct response *r, const struct response_expec
 	if (listed->kind == VALIDATOR_NONE || validator_equal(listed, &now))
 		return 0;
 	return err_set(err, -ESTALE, "the object was changed since it was listed (%s %.*s, listed %.*s)",
-		       response_is_dated(listed) ? "" : "etag", (int)now.len, (const char *)now.bytes,
-		       (int)listed->len, (const char *)listed->bytes);
+		       memchr(listed->bytes, ' ', listed->len) ? "now" : "etag", (int)now.len,
+		       (const char *)now.bytes, (int)listed->len, (const char *)listed->bytes);
 }
 
 int response_check_read(const struct response *r, const struct response_expected *want, uint64_t *ret_skip,

@@ -25,6 +25,9 @@ struct response {
 	int64_t mtime_ns;                        /* Last-Modified, since 1970; 0 when missing */
 	int64_t retry_after_s;                   /* seconds from now; 0 when missing; at most 3600 */
 	char request_id[80], region[64], type[80];
+	char version[64]; /* x-amz-version-id */
+	char checksum
+		[80]; /* of the whole object, if the store offers one: "crc32c:" and hex digits, for checksum.h */
 	char location[2048]; /* as sent; "" when it is longer */
 };
 
@@ -38,6 +41,12 @@ struct validator etag_validator(const char *etag, size_t len);
 /* The weak validator of a server without etags: Last-Modified (whole seconds) and size. NONE without a time. */
 struct validator response_dated_validator(int64_t mtime_ns, uint64_t size);
 bool response_is_dated(const struct validator *v);
+
+/* The strong validator of a version id of S3. NONE for "null" and what is too long to be kept. */
+struct validator s3_version_validator(const char *id, size_t len);
+
+/* The version id in such a validator: *ret_len bytes inside @v; NULL: it is none. */
+const char *s3_version_of(const struct validator *v, size_t *ret_len);
 
 /* What a read asked for. */
 struct response_expected {

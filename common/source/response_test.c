@@ -227,6 +227,54 @@ static void a_location_that_is_too_long_is_none(void **state)
 	assert_string_equal(r.location, "");
 }
 
+static void a_version_id_is_a_strong_validator_of_its_own(void **state)
+{
+	static const char id[] = "3sL4kqtJlcpXroDTDmJ-rmSpXd3dIbrHY";
+	const struct validator v = s3_version_validator(id, sizeof id - 1);
+	const struct response_expected want = {.length = 1, .object_size = 1, .validator = &v};
+	struct response r = {.status = 200};
+	uint64_t skip;
+	size_t len = 0;
+
+	assert_int_equal(v.kind, VALIDATOR_STRONG);
+	assert_memory_equal(s3_version_of(&v, &len), id, sizeof id - 1);
+	assert_int_equal(len, sizeof id - 1);
+	assert_int_equal(s3_version_validator("null", 4).kind, VALIDATOR_NONE);
+	assert_int_equal(s3_version_validator("a b", 3).kind, VALIDATOR_NONE);
+	char big[100];
+	memset(big, 'x', sizeof big);
+	assert_int_equal(s3_version_validator(big, sizeof big).kind, VALIDATOR_NONE);
+	header(&r, "etag", "\"e\"");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), -ESTALE);
+	header(&r, "x-amz-version-id", "other");
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), -ESTALE);
+	header(&r, "X-Amz-Version-Id", id);
+	assert_int_equal(response_check_read(&r, &want, &skip, NULL), 0);
+	const struct validator etag = etag_validator("\"version\"", 9);
+	assert_null(s3_version_of(&etag, &len));
+}
+
+static void checksums_that_a_store_offers_are_kept_the_cheapest_first(void **state)
+{
+	struct response r = {0};
+
+	header(&r, "x-amz-checksum-sha256", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+	assert_string_equal(r.checksum,
+			    "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	header(&r, "x-amz-checksum-crc32", "y/Q5Jg==");
+	assert_string_equal(r.checksum, "crc32:cbf43926");
+	header(&r, "x-amz-checksum-crc32c", "4waSgw==");
+	assert_string_equal(r.checksum, "crc32c:e3069283");
+	header(&r, "x-amz-checksum-crc32", "y/Q5Jg==");
+	assert_string_equal(r.checksum, "crc32c:e3069283");
+	struct response composed = {0};
+	header(&composed, "x-amz-checksum-crc32c", "4waSgw==-3");
+	header(&composed, "x-amz-checksum-crc64nvme", "AAAAAAAAAAA=");
+	header(&composed, "x-amz-checksum-type", "COMPOSITE");
+	header(&composed, "x-amz-checksum-crc32c", "????????");
+	assert_string_equal(composed.checksum, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +287,8 @@ int main(void)
 		cmocka_unit_test(a_range_is_cut_out_of_a_whole_object_where_that_is_allowed),
 		cmocka_unit_test(a_date_and_a_size_make_a_weak_validator),
 		cmocka_unit_test(a_location_that_is_too_long_is_none),
+		cmocka_unit_test(a_version_id_is_a_strong_validator_of_its_own),
+		cmocka_unit_test(checksums_that_a_store_offers_are_kept_the_cheapest_first),
 	};
 	return cmocka_run_group_tests_name("response", tests, NULL, NULL);
 }

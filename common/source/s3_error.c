@@ -28,6 +28,7 @@ static void error_start(void *arg, const XML_Char *name, const XML_Char **attrs)
 		{"Message", e->message, sizeof e->message},
 		{"RequestId", e->request_id, sizeof e->request_id},
 		{"Region", e->region, sizeof e->region},
+		{"Status", e->status, sizeof e->status},
 	};
 
 	(void)attrs;
@@ -86,6 +87,14 @@ void s3_error_parse(const void *body, size_t len, struct s3_error *ret)
 	/* A body that was cut still gives what came before the cut. */
 	(void)XML_Parse(p.xml, body, (int)MIN(len, (size_t)RESPONSE_ERROR_MAX), XML_TRUE);
 	XML_ParserFree(p.xml);
+}
+
+bool s3_versioning_enabled(const void *body, size_t len)
+{
+	struct s3_error e;
+
+	s3_error_parse(body, len, &e);
+	return strcmp(e.status, "Enabled") == 0;
 }
 
 /* ---- verdicts ---- */

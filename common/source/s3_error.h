@@ -13,10 +13,14 @@
 /* An error body, parsed. */
 struct s3_error {
 	char code[64], message[200], request_id[80], region[64];
+	char status[16]; /* of a VersioningConfiguration */
 };
 
 /* Takes what it finds; anything that is no S3 error answers empty strings. */
 void s3_error_parse(const void *body, size_t len, struct s3_error *ret);
+
+/* Whether the answer to GetBucketVersioning says that versions are kept of all that is written. */
+bool s3_versioning_enabled(const void *body, size_t len);
 
 enum s3_request_kind { S3_LIST, S3_STAT, S3_READ };
 

@@ -10,18 +10,32 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/source/response.h"
+#include "common/source/s3_place.h"
 
 enum { DEPTH_MAX = 8, TEXT_MAX = 3 * SOURCE_KEY_MAX, TOKEN_MAX = 8192 };
 
-enum field { NONE, KEY, SIZE, ETAG, MODIFIED, TRUNCATED, TOKEN, ENCODING };
+enum field {
+	NONE,
+	KEY,
+	SIZE,
+	ETAG,
+	MODIFIED,
+	VERSION,
+	LATEST,
+	TRUNCATED,
+	TOKEN,
+	KEY_MARKER,
+	VERSION_MARKER,
+	ENCODING
+};
 
 /* An entry while the page is parsed: its key lies in the arena, which may still move. */
 struct item {
 	size_t key, key_len;
 	uint64_t size;
 	int64_t mtime_ns;
-	struct validator validator;
-	bool has_key, has_size;
+	struct validator validator, version; /* version: NONE unless the entry has one that can be kept */
+	bool has_key, has_size, old, gone;   /* ListObjectVersions: not the latest; a delete marker */
 };
 
 struct s3_list {
@@ -29,10 +43,10 @@ struct s3_list {
 	const char *prefix;
 	size_t depth, bytes;
 	enum field field;
-	bool in_contents, root_seen, truncated, url_encoded;
+	bool in_contents, versions, truncated, url_encoded;
 	char text[TEXT_MAX];
 	size_t text_len;
-	char *token;
+	char *token, *key_marker, *version_marker;
 	struct item *items;
 	size_t count, room;
 	char *arena;
@@ -82,8 +96,12 @@ static enum field field_of(const char *name, size_t depth, bool in_contents)
 		{"Size", true, SIZE},
 		{"ETag", true, ETAG},
 		{"LastModified", true, MODIFIED},
+		{"VersionId", true, VERSION},
+		{"IsLatest", true, LATEST},
 		{"IsTruncated", false, TRUNCATED},
 		{"NextContinuationToken", false, TOKEN},
+		{"NextKeyMarker", false, KEY_MARKER},
+		{"NextVersionIdMarker", false, VERSION_MARKER},
 		{"EncodingType", false, ENCODING},
 	};
 
@@ -92,6 +110,13 @@ static enum field field_of(const char *name, size_t depth, bool in_contents)
 		    strcmp(name, fields[i].name) == 0)
 			return fields[i].field;
 	return NONE;
+}
+
+static bool is_entry(const struct s3_list *l, const char *name)
+{
+	if (!l->versions)
+		return strcmp(name, "Contents") == 0;
+	return strcmp(name, "Version") == 0 || strcmp(name, "DeleteMarker") == 0;
 }
 
 static void start_element(void *arg, const XML_Char *name, const XML_Char **attrs)
@@ -104,12 +129,12 @@ static void start_element(void *arg, const XML_Char *name, const XML_Char **attr
 		return;
 	}
 	if (l->depth == 1) {
-		l->root_seen = strcmp(name, "ListBucketResult") == 0;
-		if (!l->root_seen)
+		l->versions = strcmp(name, "ListVersionsResult") == 0;
+		if (!l->versions && strcmp(name, "ListBucketResult") != 0)
 			fail(l, -ERR_CORRUPT, "the listing is a <%.40s>, not a ListBucketResult", name);
 		return;
 	}
-	if (l->depth == 2 && strcmp(name, "Contents") == 0) {
+	if (l->depth == 2 && is_entry(l, name)) {
 		if (l->count >= S3_LIST_ENTRIES_MAX) {
 			fail(l, -ERR_CORRUPT, "a page of the listing has over %d entries",
 			     S3_LIST_ENTRIES_MAX);
@@ -117,7 +142,7 @@ static void start_element(void *arg, const XML_Char *name, const XML_Char **attr
 		}
 		if (!grow(l, (void **)&l->items, &l->room, l->count + 1, sizeof *l->items))
 			return;
-		l->items[l->count++] = (struct item){0};
+		l->items[l->count++] = (struct item){.gone = strcmp(name, "DeleteMarker") == 0};
 		l->in_contents = true;
 	}
 	l->field = field_of(name, l->depth, l->in_contents);
@@ -183,18 +208,17 @@ static int64_t parse_time(const char *text, size_t len)
 	return ns;
 }
 
-static void end_token(struct s3_list *l)
+static void end_token(struct s3_list *l, char **token)
 {
-	mem_free(l->token);
-	l->token = NULL;
+	*token = mem_free(*token);
 	if (l->text_len == 0)
 		return;
 	if (l->text_len > TOKEN_MAX) {
 		fail(l, -ERR_CORRUPT, "the continuation token is longer than %d bytes", TOKEN_MAX);
 		return;
 	}
-	l->token = mem_strndup(l->text, l->text_len);
-	if (!l->token)
+	*token = mem_strndup(l->text, l->text_len);
+	if (!*token)
 		fail(l, -ENOMEM, "out of memory");
 }
 
@@ -207,7 +231,7 @@ static void end_field(struct s3_list *l)
 {
 	struct item *item = l->in_contents ? &l->items[l->count - 1] : NULL;
 
-	CHECK(item || (l->field != KEY && l->field != SIZE && l->field != ETAG && l->field != MODIFIED));
+	CHECK(item || l->field == NONE || l->field >= TRUNCATED);
 	switch (l->field) {
 	case KEY:
 		end_key(l, item);
@@ -221,11 +245,23 @@ static void end_field(struct s3_list *l)
 	case MODIFIED:
 		item->mtime_ns = parse_time(l->text, l->text_len);
 		break;
+	case VERSION:
+		item->version = s3_version_validator(l->text, l->text_len);
+		break;
+	case LATEST:
+		item->old = !text_is(l, "true");
+		break;
 	case TRUNCATED:
 		l->truncated = text_is(l, "true");
 		break;
 	case TOKEN:
-		end_token(l);
+		end_token(l, &l->token);
+		break;
+	case KEY_MARKER:
+		end_token(l, &l->key_marker);
+		break;
+	case VERSION_MARKER:
+		end_token(l, &l->version_marker);
 		break;
 	case ENCODING:
 		l->url_encoded = text_is(l, "url");
@@ -247,7 +283,7 @@ static void end_element(void *arg, const XML_Char *name)
 	if (l->depth == 2 && l->in_contents) {
 		const struct item *item = &l->items[l->count - 1];
 		l->in_contents = false;
-		if (!item->has_key || !item->has_size)
+		if (!item->has_key || (!item->has_size && !item->gone))
 			fail(l, -ERR_CORRUPT, "an entry of the listing has no key or no size");
 	}
 	l->depth--;
@@ -294,6 +330,8 @@ struct s3_list *s3_list_free(struct s3_list *l)
 		return NULL;
 	XML_ParserFree(l->xml);
 	mem_free(l->token);
+	mem_free(l->key_marker);
+	mem_free(l->version_marker);
 	mem_free(l->items);
 	mem_free(l->arena);
 	mem_free(l->entries);
@@ -307,8 +345,10 @@ int s3_list_reset(struct s3_list *l)
 	set_handlers(l);
 	l->depth = l->bytes = l->count = l->arena_len = l->text_len = 0;
 	l->field = NONE;
-	l->in_contents = l->root_seen = l->truncated = l->url_encoded = false;
+	l->in_contents = l->versions = l->truncated = l->url_encoded = false;
 	l->token = mem_free(l->token);
+	l->key_marker = mem_free(l->key_marker);
+	l->version_marker = mem_free(l->version_marker);
 	l->entries = mem_free(l->entries);
 	l->rc = 0;
 	l->err = (struct err){0};
@@ -319,9 +359,8 @@ static int parse(struct s3_list *l, const void *bytes, size_t len, bool last, st
 {
 	if (l->rc == 0 && XML_Parse(l->xml, bytes, (int)len, last) != XML_STATUS_OK)
 		fail(l, XML_GetErrorCode(l->xml) == XML_ERROR_NO_MEMORY ? -ENOMEM : -ERR_CORRUPT,
-		     "the listing is no well-formed XML: %s at line %lu",
-		     XML_ErrorString(XML_GetErrorCode(l->xml)),
-		     (unsigned long)XML_GetCurrentLineNumber(l->xml));
+		     "the listing is no well-formed XML: %s within its first %zu bytes",
+		     XML_ErrorString(XML_GetErrorCode(l->xml)), l->bytes);
 	return l->rc < 0 ? err_set(err, l->rc, "%s", l->err.text) : 0;
 }
 
@@ -375,7 +414,7 @@ static bool take_item(struct s3_list *l, const struct item *item, struct source_
 		     (int)MIN(len, 100u), key);
 		return false;
 	}
-	if (len == skip)
+	if (len == skip || item->old || item->gone)
 		return false;
 	bool dir = key[len - 1] == '/';
 	*ret = (struct source_entry){
@@ -384,9 +423,34 @@ static bool take_item(struct s3_list *l, const struct item *item, struct source_
 		.key_len = len - skip - dir,
 		.size = dir ? 0 : item->size,
 		.mtime_ns = item->mtime_ns,
-		.validator = item->validator,
+		.validator = item->version.kind ? item->version : item->validator,
 	};
 	return ret->key_len > 0; /* "prefix//": a folder without a name cannot be shown */
+}
+
+/* The token of ListObjectVersions: the part of the query that leads on. */
+static int make_token(struct s3_list *l)
+{
+	if (!l->versions || !l->key_marker || l->token)
+		return 0;
+	size_t len = strlen(l->key_marker);
+	if (l->url_encoded)
+		len = url_decode(l->key_marker, len);
+	CLEANUP(free_str) char *key = mem_alloc(3 * len + 1);
+	CLEANUP(free_str)
+	char *version = mem_alloc(3 * strlen(l->version_marker ? l->version_marker : "") + 1);
+	if (!key || !version)
+		return -ENOMEM;
+	(void)s3_encode(l->key_marker, len, 0, key);
+	*version = '\0';
+	if (l->version_marker)
+		(void)s3_encode(l->version_marker, strlen(l->version_marker), 0, version);
+	l->token = mem_printf("key-marker=%s&%s%s", key, *version ? "version-id-marker=" : "", version);
+	if (!l->token)
+		return -ENOMEM;
+	if (!*version)
+		l->token[strlen(l->token) - 1] = '\0'; /* the "&" */
+	return 0;
 }
 
 int s3_list_finish(struct s3_list *l, const struct source_entry **ret, size_t *ret_count,
@@ -395,6 +459,9 @@ int s3_list_finish(struct s3_list *l, const struct source_entry **ret, size_t *r
 	size_t n = 0;
 	int rc = parse(l, "", 0, true, err);
 
+	if (rc < 0)
+		return rc;
+	rc = make_token(l);
 	if (rc < 0)
 		return rc;
 	if (l->truncated && !l->token)

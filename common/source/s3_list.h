@@ -1,5 +1,6 @@
 /*
- * s3_list - the answer to ListObjectsV2: a streaming parser that turns one page of XML into entries.
+ * s3_list - the answer to ListObjectsV2 or ListObjectVersions: a streaming parser that turns one page of XML into entries.
+ * Of versions only the latest count, and those that delete markers hide do not.
  *
  * Bytes nobody vouches for: no document type, bounded depth, text and entries. Pure.
  */
@@ -30,7 +31,8 @@ MUST_CHECK int s3_list_reset(struct s3_list *l);
 /* More bytes of the page. 0, -ERR_CORRUPT with words, -ENOMEM. */
 MUST_CHECK int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *err);
 
-/* The page ended: its entries, valid until the next reset, and the token of the next page or NULL after the last.
+/* The page ended: its entries, valid until the next reset, and the token of the next page or NULL after the last: for
+ * ListObjectsV2 as it came, for ListObjectVersions the encoded parameters that lead on.
  * Markers "a/" are DIR entries "a"; the prefix itself is left out. 0, -ERR_CORRUPT with words, -ENOMEM. */
 MUST_CHECK int s3_list_finish(struct s3_list *l, const struct source_entry **ret, size_t *ret_count,
 			      const char **ret_token, struct err *err);

@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/source/response.h"
 #include "common/source/s3_list.h"
 
 static const struct source_entry *entries;
@@ -145,9 +146,44 @@ static void running_out_of_memory_is_reported_and_leaks_nothing(void **state)
 	}
 }
 
+#define VERSION(key, id, latest)                                                                  \
+	"<Version><Key>" key "</Key><VersionId>" id "</VersionId><IsLatest>" latest "</IsLatest>" \
+	"<ETag>\"e\"</ETag><Size>7</Size></Version>"
+
+#define HIDDEN(key) \
+	"<DeleteMarker><Key>" key "</Key><VersionId>v10</VersionId><IsLatest>true</IsLatest></DeleteMarker>"
+
+static void of_versions_the_latest_count_unless_they_are_deleted(void **state)
+{
+	static const char xml[] =
+		"<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+		"<NextKeyMarker>p/z%20+</NextKeyMarker>"
+		"<NextVersionIdMarker>v/1</NextVersionIdMarker>" /* a page ends between two versions */
+		VERSION("p/a", "v2", "true") VERSION("p/a", "v1", "false") VERSION("p/b", "v9", "false")
+			HIDDEN("p/b") VERSION("p/c", "null", "true") "</ListVersionsResult>";
+	struct s3_list *l = NULL;
+	size_t len = 0;
+
+	assert_int_equal(s3_list_new("p/", &l), 0);
+	for (size_t step = 1; step < 400; step += 7) {
+		assert_int_equal(parse(l, xml, step, NULL), 0);
+		assert_int_equal(count, 2);
+		assert_memory_equal(entries[0].key, "a", 1);
+		assert_memory_equal(s3_version_of(&entries[0].validator, &len), "v2", 2);
+		assert_int_equal(len, 2);
+		assert_memory_equal(entries[1].key, "c", 1);
+		assert_null(
+			s3_version_of(&entries[1].validator, &len)); /* written before versions were kept */
+		assert_memory_equal(entries[1].validator.bytes, "e", 1);
+		assert_string_equal(token, "key-marker=p%2Fz%20%20&version-id-marker=v%2F1");
+	}
+	s3_list_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(of_versions_the_latest_count_unless_they_are_deleted),
 		cmocka_unit_test(a_page_gives_its_entries_however_it_is_cut),
 		cmocka_unit_test(keys_that_are_not_encoded_stay_as_they_are),
 		cmocka_unit_test(what_is_no_listing_is_refused),

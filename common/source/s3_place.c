@@ -186,7 +186,9 @@ int s3_place_init(struct s3_place *ret, const struct source_config *config, stru
 	if (!ret->region)
 		return -ENOMEM;
 	bool virt = virtual_style(&c);
-	if (!given(c.s3.endpoint)) {
+	ret->virt = virt;
+	ret->amazon = !given(c.s3.endpoint);
+	if (ret->amazon) {
 		amazon = mem_printf("https://s3.%s.amazonaws.com", ret->region);
 		c.s3.endpoint = amazon;
 		c.s3.addressing = virt ? SOURCE_ADDRESSING_VIRTUAL : SOURCE_ADDRESSING_PATH;
@@ -197,6 +199,32 @@ int s3_place_init(struct s3_place *ret, const struct source_config *config, stru
 	if (rc < 0)
 		s3_place_done(ret);
 	return rc;
+}
+
+int s3_place_move(struct s3_place *place, const char *region)
+{
+	if (!given(region) || strlen(region) > 63 || !all_of(region, "-_") ||
+	    strcmp(region, place->region) == 0)
+		return -EINVAL;
+	CLEANUP(free_str) char *copy = mem_strdup(region);
+	CLEANUP(free_str)
+	char *host = place->amazon ? mem_printf("%s%ss3.%s.amazonaws.com", place->virt ? place->bucket : "",
+						place->virt ? "." : "", region)
+				   : mem_strdup(place->host);
+	if (!copy || !host)
+		return -ENOMEM;
+	for (char *h = host; *h; h++)
+		*h = (char)tolower((unsigned char)*h);
+	char *origin = place->amazon ? mem_printf("https://%s", host) : mem_strdup(place->origin);
+	if (!origin)
+		return -ENOMEM;
+	mem_free(place->region);
+	mem_free(place->host);
+	mem_free(place->origin);
+	place->region = TAKE(copy);
+	place->host = TAKE(host);
+	place->origin = origin;
+	return 0;
 }
 
 void s3_place_done(struct s3_place *place)
@@ -229,4 +257,17 @@ char *s3_place_list_query(const struct s3_place *place, const char *prefix, cons
 		return NULL;
 	return mem_printf("%s%s%sencoding-type=url&list-type=2&max-keys=1000&prefix=%s",
 			  token ? "continuation-token=" : "", t, token ? "&" : "", p);
+}
+
+char *s3_place_versions_query(const struct s3_place *place, const char *prefix, const char *token)
+{
+	CLEANUP(free_str) char *p = encoded(place->prefix, prefix, 0);
+
+	if (!p)
+		return NULL;
+	/* In order of name: "version-id-marker", the end of a token, comes after "prefix". */
+	const char *second = token ? strstr(token, "&version-id-marker=") : NULL;
+	size_t first_len = second ? (size_t)(second - token) : token ? strlen(token) : 0;
+	return mem_printf("encoding-type=url&%.*s%smax-keys=1000&prefix=%s%s&versions=", (int)first_len,
+			  token ? token : "", token ? "&" : "", p, second ? second : "");
 }

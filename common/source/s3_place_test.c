@@ -130,9 +130,40 @@ static void running_out_of_memory_leaves_nothing_behind(void **state)
 	s3_place_done(&place);
 }
 
+static void a_bucket_moves_to_its_region(void **state)
+{
+	const struct source_config amazon = {.label = "t", .s3 = {.bucket = "Data", .region = "eu-west-1"}},
+				   other = {.label = "t",
+					    .s3 = {.bucket = "data", .endpoint = "http://h:9000"}};
+	struct s3_place p;
+
+	assert_int_equal(s3_place_init(&p, &amazon, NULL), 0);
+	assert_int_equal(s3_place_move(&p, "eu-west-1"), -EINVAL);
+	assert_int_equal(s3_place_move(&p, ""), -EINVAL);
+	assert_int_equal(s3_place_move(&p, "evil.example.org/"), -EINVAL);
+	assert_string_equal(p.origin, "https://data.s3.eu-west-1.amazonaws.com");
+	assert_int_equal(s3_place_move(&p, "us-west-2"), 0);
+	assert_string_equal(p.region, "us-west-2");
+	assert_string_equal(p.host, "data.s3.us-west-2.amazonaws.com");
+	assert_string_equal(p.origin, "https://data.s3.us-west-2.amazonaws.com");
+	s3_place_done(&p);
+	assert_int_equal(s3_place_init(&p, &other, NULL), 0);
+	assert_int_equal(s3_place_move(&p, "garage"), 0);
+	assert_string_equal(p.region, "garage");
+	assert_string_equal(p.origin, "http://h:9000");
+	CLEANUP(free_str) char *first = s3_place_versions_query(&p, "a b/", NULL);
+	CLEANUP(free_str) char *next = s3_place_versions_query(&p, "a/", "key-marker=k&version-id-marker=v");
+	assert_string_equal(first, "encoding-type=url&max-keys=1000&prefix=a%20b%2F&versions=");
+	assert_string_equal(
+		next,
+		"encoding-type=url&key-marker=k&max-keys=1000&prefix=a%2F&version-id-marker=v&versions=");
+	s3_place_done(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_bucket_moves_to_its_region),
 		cmocka_unit_test(urls_are_built_as_the_table_says),
 		cmocka_unit_test(what_cannot_be_right_is_refused_with_words),
 		cmocka_unit_test(queries_of_listings_are_in_canonical_order),

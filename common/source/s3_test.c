@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,7 +49,8 @@ static const char *origin_path(void)
 	return path;
 }
 
-static void start_origin(const char *extra, const char *value, pid_t *ret_pid, unsigned *ret_port)
+static void start_origin_at(const char *listen, const char *extra, const char *value, pid_t *ret_pid,
+			    unsigned *ret_port)
 {
 	int out[2];
 	char line[128] = "";
@@ -59,8 +62,8 @@ static void start_origin(const char *extra, const char *value, pid_t *ret_pid, u
 	if (*ret_pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(out[1], 1);
-		execl(path, "larder-origin", "--listen", "127.0.0.1:0", "--root", fx.root, "--synthetic",
-		      BIG_SPEC, "--synthetic", "bench/many/x:100x2500", extra, value, NULL);
+		execl(path, "larder-origin", "--listen", listen, "--root", fx.root, "--synthetic", BIG_SPEC,
+		      "--synthetic", "bench/many/x:100x2500", extra, value, NULL);
 		perror(path);
 		_exit(127);
 	}
@@ -72,7 +75,12 @@ static void start_origin(const char *extra, const char *value, pid_t *ret_pid, u
 		len += (size_t)n;
 	}
 	close(out[0]);
-	assert_int_equal(sscanf(line, "listening on 127.0.0.1:%u", ret_port), 1);
+	assert_int_equal(sscanf(line, "listening on 127.0.0.%*u:%u", ret_port), 1);
+}
+
+static void start_origin(const char *extra, const char *value, pid_t *ret_pid, unsigned *ret_port)
+{
+	start_origin_at("127.0.0.1:0", extra, value, ret_pid, ret_port);
 }
 
 static void stop_origin(pid_t pid)
@@ -327,6 +335,234 @@ static void no_more_connections_than_allowed_are_used(void **state)
 	source_free(s);
 }
 
+static void requests_and_bytes_a_second_are_limited(void **state)
+{
+	struct source_config c = config_of();
+	int64_t start_ns = clock_mono_ns();
+
+	c.requests_per_second = 20;
+	struct source *s = make_source(&c);
+	for (uint64_t i = 0; i < 12; i++) { /* two at once, then one each 50 ms */
+		struct waiter w;
+		const struct source_read_request r = read_of(i, 1);
+		waiter_init(&w);
+		assert_int_equal(read_and_wait(s, &r, &w), 0);
+		waiter_clear(&w);
+	}
+	assert_in_range((clock_mono_ns() - start_ns) / NS_PER_MS, 450, 3000);
+	source_free(s);
+	c.requests_per_second = 0;
+	c.bandwidth = 8 << 20;
+	s = make_source(&c);
+	start_ns = clock_mono_ns();
+	struct waiter w;
+	const struct source_read_request r = read_of(0, 6 << 20);
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), 0);
+	assert_bytes(&w, 0);
+	assert_in_range((clock_mono_ns() - start_ns) / NS_PER_MS, 500, 5000);
+	waiter_clear(&w);
+	source_free(s);
+}
+
+static void a_store_that_says_slow_down_gets_fewer_requests_at_once(void **state)
+{
+	enum { READS = 16 };
+	struct waiter w[READS];
+	struct source_config c = config_of();
+
+	c.connections_max = READS;
+	struct source *s = make_source(&c);
+	/* All sixteen of the first flight are refused; what comes after is counted alone. */
+	fault("{\"match\": \"data/big\", \"status\": 503, \"code\": \"SlowDown\", \"times\": 16}");
+	for (size_t i = 0; i < READS; i++) {
+		const struct source_read_request r = read_of(i, 1);
+		waiter_init(&w[i]);
+		start_read(s, &r, &w[i]);
+	}
+	for (size_t i = 0; i < READS; i++) {
+		assert_int_equal(waiter_wait(&w[i]), 0);
+		waiter_clear(&w[i]);
+	}
+	ask("POST", "/_control/reset", "", NULL, 0);
+	fault("{\"match\": \"data/big\", \"delay_ms\": 50}");
+	for (size_t i = 0; i < READS; i++) {
+		const struct source_read_request r = read_of(i, 1);
+		waiter_init(&w[i]);
+		start_read(s, &r, &w[i]);
+	}
+	for (size_t i = 0; i < READS; i++) {
+		assert_int_equal(waiter_wait(&w[i]), 0);
+		waiter_clear(&w[i]);
+	}
+	assert_in_range(origin_stat("inflight_max"), 1, 10); /* 8, and what it grew since */
+	source_free(s);
+}
+
+static void a_slow_answer_gets_a_second_request_within_the_budget(void **state)
+{
+	struct source *s;
+	const struct source_config c = config_of();
+	struct source_stats stats;
+
+	s = make_source(&c);
+	for (uint64_t i = 0; i < 200; i++) { /* four second requests are earned */
+		struct waiter w;
+		const struct source_read_request r = read_of(i, 1);
+		waiter_init(&w);
+		assert_int_equal(read_and_wait(s, &r, &w), 0);
+		waiter_clear(&w);
+	}
+	source_stats_get(s, &stats);
+	uint64_t before = stats.hedges;
+	fault("{\"match\": \"data/big\", \"delay_ms\": 5000, \"times\": 1}");
+	int64_t start_ns = clock_mono_ns();
+	struct waiter w;
+	const struct source_read_request r = read_of(12345, 3 << 20);
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), 0);
+	assert_bytes(&w, 12345);
+	waiter_clear(&w);
+	assert_true(clock_mono_ns() - start_ns < 500 * NS_PER_MS);
+	source_stats_get(s, &stats);
+	assert_int_equal(stats.hedges, before + 1);
+	fault("{\"match\": \"data/big\", \"delay_ms\": 30}");
+	for (uint64_t i = 0; i < 40; i++) {
+		waiter_init(&w);
+		const struct source_read_request slow = read_of(i, 1);
+		assert_int_equal(read_and_wait(s, &slow, &w), 0);
+		waiter_clear(&w);
+	}
+	source_stats_get(s, &stats);
+	assert_in_range(stats.hedges, 2, 5); /* 2 % of 241 */
+	source_free(s);
+}
+
+/* ---- a name that leads elsewhere ---- */
+
+static void write_hosts(const char *path, const char *address)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "%s store.test\n", address);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_full(fd, text, (size_t)n), 0);
+	close(fd);
+}
+
+/* Reads one byte of data/big each time a byte comes on stdin; "y" or "n" to stdout. With an /etc/hosts of its own. */
+static int read_in_namespace(const char *hosts, const char *endpoint)
+{
+	struct source_loop *loop = NULL;
+	struct source *s = NULL;
+	struct source_config config = config_of();
+	char c;
+
+	if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount(hosts, "/etc/hosts", NULL, MS_BIND, NULL) < 0)
+		return 77;
+	unsetenv("http_proxy");
+	unsetenv("all_proxy");
+	config.s3.endpoint = endpoint;
+	if (source_loop_new("dns", &loop) < 0 || source_new(loop, &config, &s, NULL) < 0)
+		return 1;
+	while (read(STDIN_FILENO, &c, 1) == 1) {
+		struct waiter w;
+		const struct source_read_request r = read_of(0, 1);
+		waiter_init(&w);
+		c = read_and_wait(s, &r, &w) == 0 ? 'y' : 'n';
+		waiter_clear(&w);
+		if (write(STDOUT_FILENO, &c, 1) != 1)
+			return 1;
+	}
+	source_free(s);
+	source_loop_free(loop);
+	return 0;
+}
+
+static char ask_reader(int in, int out)
+{
+	char c = 'r';
+
+	if (write(in, &c, 1) != 1 || read(out, &c, 1) != 1)
+		c = '-';
+	return c;
+}
+
+static void a_store_that_moves_to_another_address_is_found(void **state)
+{
+	char hosts[128], endpoint[64];
+	int in[2], out[2], status;
+	pid_t first;
+	unsigned port;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+
+	snprintf(hosts, sizeof hosts, "%s/hosts", fx.root);
+	write_hosts(hosts, "127.0.0.1");
+	start_origin(NULL, NULL, &first, &port);
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	snprintf(endpoint, sizeof endpoint, "http://store.test:%u", port);
+	pid_t reader = fork();
+	if (reader == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(in[0], STDIN_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		execl("/proc/self/exe", "s3_test", hosts, endpoint, NULL);
+		_exit(127);
+	}
+	close(in[0]);
+	close(out[1]);
+	char before = ask_reader(in[1], out[0]);
+	if (before == 'y') {
+		/* The old address goes dead, the name leads to the new one: the next read must find it by itself. */
+		stop_origin(first);
+		char moved_listen[32];
+		snprintf(moved_listen, sizeof moved_listen, "127.0.0.2:%u", port);
+		start_origin_at(moved_listen, NULL, NULL, &first, &port);
+		write_hosts(hosts, "127.0.0.2");
+		assert_int_equal(ask_reader(in[1], out[0]), 'y');
+	}
+	close(in[1]);
+	close(out[0]);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	stop_origin(first);
+	if (WEXITSTATUS(status) == 77) {
+		print_message("needs a mount namespace of its own\n");
+		skip();
+	}
+	assert_int_equal(before, 'y');
+}
+
+static void a_bucket_of_another_region_is_followed_there(void **state)
+{
+	struct source_config c = config_of();
+	struct source_stats stats;
+	struct waiter w;
+	const struct source_read_request r = read_of(0, 1);
+
+	struct source *s = make_source(&c);
+	fault("{\"match\": \"data/big\", \"status\": 400, \"times\": 1, \"body\": "
+	      "\"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-north-1</Region></Error>\"}");
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), 0);
+	waiter_clear(&w);
+	source_stats_get(s, &stats);
+	assert_int_equal(stats.requests, 2);
+	assert_int_equal(stats.retries, 0);
+	/* Told the region that it has already, or no region: it ends with words. */
+	fault("{\"match\": \"data/big\", \"status\": 301, \"body\": "
+	      "\"<Error><Code>PermanentRedirect</Code><Region>eu-north-1</Region></Error>\"}");
+	waiter_init(&w);
+	assert_int_equal(read_and_wait(s, &r, &w), -ERR_UNREACHABLE);
+	assert_non_null(strstr(w.err.text, "the bucket is in region eu-north-1"));
+	waiter_clear(&w);
+	source_free(s);
+}
+
 static void throttling_is_waited_out(void **state)
 {
 	struct source_stats before, after;
@@ -395,8 +631,8 @@ static void another_size_is_stale(void **state)
 
 	fault("{\"match\": \"data/big\", \"wrong_size\": true}");
 	assert_fails(&r, -ESTALE, "bytes, not 41943040");
-	r.object_size = 100;
-	assert_fails(&r, -ESTALE, "41943041 bytes, not 100");
+	r.object_size = 100; /* a whole object is asked for without a range */
+	assert_fails(&r, -ESTALE, "41943040 bytes, not 100");
 }
 
 static void a_wrong_range_is_refused(void **state)
@@ -655,8 +891,10 @@ static void signed_requests_are_accepted_and_wrong_secrets_are_not(void **state)
 	stop_origin(pid);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc == 3)
+		return read_in_namespace(argv[1], argv[2]);
 #define TEST(f) cmocka_unit_test_setup(f, test_setup)
 	const struct CMUnitTest tests[] = {
 		TEST(a_range_comes_whole_and_right),
@@ -664,6 +902,11 @@ int main(void)
 		TEST(a_paused_read_can_be_canceled),
 		TEST(freeing_a_source_cancels_its_reads),
 		TEST(no_more_connections_than_allowed_are_used),
+		TEST(requests_and_bytes_a_second_are_limited),
+		TEST(a_store_that_says_slow_down_gets_fewer_requests_at_once),
+		TEST(a_slow_answer_gets_a_second_request_within_the_budget),
+		TEST(a_store_that_moves_to_another_address_is_found),
+		TEST(a_bucket_of_another_region_is_followed_there),
 		TEST(throttling_is_waited_out),
 		TEST(retry_after_is_honoured),
 		TEST(a_cut_body_is_continued_after_the_bytes_that_came),

@@ -185,9 +185,11 @@ void source_stats_get(struct source *s, struct source_stats *ret)
 	*ret = (struct source_stats){
 		.requests = atomic_load(&s->requests),
 		.retries = atomic_load(&s->retries),
+		.hedges = atomic_load(&s->hedges),
 		.errors = atomic_load(&s->errors),
 		.bytes = atomic_load(&s->bytes),
 		.denied = atomic_load(&s->denied),
+		.left_out = atomic_load(&s->left_out),
 		.first_byte_ns_sum = atomic_load(&s->first_byte_ns_sum),
 		.first_byte_count = atomic_load(&s->first_byte_count),
 	};

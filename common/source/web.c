@@ -7,11 +7,14 @@
 #include "common/base/mem.h"
 
 enum { CONNECTIONS_DEFAULT = 16 };
+/* Retries: a fifth of the requests, and ten a second in any case. Second requests: one in fifty, ten saved up at most. */
+enum { RETRY_SHARE_MILLI = 200, RETRY_FLOOR = 10, RETRY_CAP = 100, HEDGE_SHARE_MILLI = 20, HEDGE_CAP = 10 };
+#define BURST_NS           (100 * NS_PER_MS)
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_S)
 
 struct web_op *web_op_of(struct web_fetch *f)
 {
-	return CONTAINER_OF(f, struct web_op, fetch);
+	return f->owner;
 }
 
 struct web_source *web_source_of(const struct web_op *op)
@@ -31,6 +34,13 @@ static const char *label_of(const struct web_op *op)
 
 /* ---- ending ---- */
 
+static void drop_fetch(struct web_op *op, struct web_fetch *f)
+{
+	web_fetch_stop(f);
+	if (op->kind != WEB_LIST && web_source_of(op)->kind->fetch_done)
+		web_source_of(op)->kind->fetch_done(f);
+}
+
 void web_op_end(struct web_op *op, int status, const struct source_entry *entry, const struct err *err)
 {
 	struct http_loop *loop = loop_of(op); /* outlives the source */
@@ -42,7 +52,11 @@ void web_op_end(struct web_op *op, int status, const struct source_entry *entry,
 		(void)err_set(&words, status, "%.80s: %s for %.200s", label_of(op), err_text(status),
 			      *op->key ? op->key : web_source_of(op)->origin);
 	const struct err *why = status < 0 ? &words : NULL;
-	web_fetch_stop(&op->fetch);
+	http_timer_set(loop, &op->hedge, HTTP_NEVER);
+	drop_fetch(op, &op->fetch);
+	if (op->second)
+		drop_fetch(op, op->second);
+	op->second = mem_free(op->second);
 	web_source_of(op)->kind->stop(op);
 	checksum_done(&op->sum);
 	source_op_count(&op->base, status);
@@ -80,7 +94,8 @@ static int add_read_headers(struct web_op *op, struct web_fetch *f)
 {
 	const struct source_read_request *r = &op->want.read;
 	unsigned long long first = r->offset + op->delivered, last = r->offset + r->length - 1;
-	int rc = web_fetch_header(f, mem_printf("Range: bytes=%llu-%llu", first, last));
+	bool whole = web_source_of(op)->kind->whole_get && first == 0 && last + 1 == r->object_size;
+	int rc = whole ? 0 : web_fetch_header(f, mem_printf("Range: bytes=%llu-%llu", first, last));
 
 	if (rc == 0 && can_match(&r->validator))
 		rc = web_fetch_header(f, mem_printf("If-Match: \"%.*s\"", (int)r->validator.len,
@@ -88,17 +103,67 @@ static int add_read_headers(struct web_op *op, struct web_fetch *f)
 	return rc;
 }
 
+/* ---- a second request ----
+ * Of a hundred requests the slowest often waits for a disk or a server that another request does not meet. Past the moving
+ * 98th percentile a second one is sent for the same bytes; the head that comes first wins. At most one in fifty is. */
+
+static struct web_fetch *other_of(struct web_op *op, const struct web_fetch *f)
+{
+	return f == op->second ? &op->fetch : op->second;
+}
+
+static void plan_hedge(struct web_op *op, const struct web_fetch *f)
+{
+	if (op->kind == WEB_READ && f == &op->fetch && !op->second && op->delivered == 0)
+		http_timer_set(loop_of(op), &op->hedge, hedge_at(&web_source_of(op)->latency, f->sent_ns));
+}
+
+static const struct web_fetch_ops fetch_ops;
+
+static void on_hedge(struct http_timer *timer)
+{
+	struct web_op *op = CONTAINER_OF(timer, struct web_op, hedge);
+	struct web_source *s = web_source_of(op);
+
+	if (op->winner || op->second || op->fetch.head.status || !web_fetch_sent(&op->fetch) ||
+	    budget_take(&s->hedge_budget, 0) != 0)
+		return;
+	op->second = mem_alloc(sizeof *op->second);
+	if (!op->second)
+		return;
+	web_fetch_init(op->second, s, &fetch_ops, op);
+	op->second->subject = op->key;
+	atomic_fetch_add(&s->base.hedges, 1);
+	web_fetch_start(op->second, op->want.read.deadline_ns);
+}
+
+/* The head of @f came and is right: whether the bytes are its to give. */
+static bool wins(struct web_op *op, struct web_fetch *f)
+{
+	if (!op->winner) {
+		op->winner = f;
+		if (op->second) /* the other cannot be stopped from inside a callback of libcurl */
+			http_post(loop_of(op), &op->task);
+	}
+	return op->winner == f;
+}
+
 static int on_request(struct web_fetch *f)
 {
 	struct web_op *op = web_op_of(f);
+
+	plan_hedge(op, f);
 	int rc = web_source_of(op)->kind->request(op, f);
 
 	return rc == 0 && op->kind == WEB_READ ? add_read_headers(op, f) : rc;
 }
 
 /* Only a whole object can be held against a checksum. */
-static int start_sum(struct web_op *op)
+static int start_sum(struct web_op *op, const struct response *r)
 {
+	if (op->sum.kind == CHECKSUM_NONE && !r->has_range && *r->checksum &&
+	    !checksum_parse(&op->sum, r->checksum))
+		CHECK(false); /* response.c wrote it */
 	if (op->want.read.length != op->want.read.object_size)
 		op->sum.kind = CHECKSUM_NONE;
 	return checksum_start(&op->sum);
@@ -117,9 +182,13 @@ static int on_head(struct web_fetch *f)
 					       .object_size = r->object_size,
 					       .validator = &r->validator,
 					       .whole_ok = web_source_of(op)->kind->whole_ok};
-	int rc = response_check_read(&f->head, &want, &op->skip, &why);
+	uint64_t skip = 0;
+	int rc = response_check_read(&f->head, &want, &skip, &why);
+	if (rc == 0 && !wins(op, f))
+		return err_set(&f->err, -ECANCELED, "another answer came first");
+	op->skip = skip;
 	if (rc == 0 && op->delivered == 0)
-		rc = start_sum(op);
+		rc = start_sum(op, &f->head);
 	if (rc < 0)
 		(void)err_set(&f->err, rc, "%.80s: %.200s: %.200s", label_of(op), f->subject,
 			      err_words(&why, rc));
@@ -212,6 +281,10 @@ static void on_done(struct web_fetch *f, int status)
 	struct web_op *op = web_op_of(f);
 	struct source_entry entry = {0};
 
+	struct web_fetch *other = op->kind == WEB_READ ? other_of(op, f) : NULL;
+	bool first = !op->winner || op->winner == f;
+	if (!first || (status == -ERR_UNREACHABLE && !op->winner && other && web_fetch_runs(other)))
+		return; /* the other one goes on */
 	if (status < 0) {
 		web_op_end(op, status, NULL, &f->err);
 	} else if (op->kind == WEB_STAT) {
@@ -249,9 +322,21 @@ static void start(struct web_op *op)
 		web_fetch_start(&op->fetch, op->want.stat.deadline_ns);
 		break;
 	case WEB_READ:
+		budget_request(&web_source_of(op)->hedge_budget);
 		web_fetch_start(&op->fetch, op->want.read.deadline_ns);
 		break;
 	}
+}
+
+/* The sink has room, or the race of two requests is over. */
+static void go_on(struct web_op *op, unsigned wants)
+{
+	struct web_fetch *f = op->winner ? op->winner : &op->fetch;
+
+	if (op->winner && op->second && web_fetch_runs(other_of(op, f)))
+		web_fetch_stop(other_of(op, f));
+	if (wants & WANT_RESUME)
+		web_fetch_resume(f); /* may end the operation */
 }
 
 static void on_task(struct http_task *task)
@@ -269,8 +354,8 @@ static void on_task(struct http_task *task)
 		start(op);
 	else if (op->kind == WEB_LIST && web_source_of(op)->kind->list_poke)
 		web_source_of(op)->kind->list_poke(op);
-	else if (wants & WANT_RESUME)
-		web_fetch_resume(&op->fetch);
+	else
+		go_on(op, wants);
 }
 
 static void poke(struct source_op *base)
@@ -292,7 +377,8 @@ static struct web_op *op_new(struct source *s, enum web_op_kind kind, const char
 	op->kind = kind;
 	op->base.source = s;
 	http_task_init(&op->task, on_task);
-	web_fetch_init(&op->fetch, (struct web_source *)(void *)s, &fetch_ops);
+	http_timer_init(&op->hedge, on_hedge);
+	web_fetch_init(&op->fetch, (struct web_source *)(void *)s, &fetch_ops, op);
 	op->fetch.subject = op->key;
 	return op;
 }
@@ -354,10 +440,15 @@ static int set_credential(struct source *base, const struct source_credential *f
 		return rc;
 	pthread_mutex_lock(&base->lock);
 	struct credential *old = s->credential;
-	s->credential = c;
+	if (!c->ca_pem && old->ca_pem) { /* they may be those of another Secret */
+		c->ca_pem = mem_strdup(old->ca_pem);
+		rc = c->ca_pem ? 0 : -ENOMEM;
+	}
+	if (rc == 0)
+		s->credential = c;
 	pthread_mutex_unlock(&base->lock);
-	(void)credential_unref(old);
-	return 0;
+	(void)credential_unref(rc == 0 ? old : c);
+	return rc;
 }
 
 void web_source_done(struct web_source *s)
@@ -366,6 +457,7 @@ void web_source_done(struct web_source *s)
 	s->pool = http_pool_free(s->pool);
 	s->credential = credential_unref(s->credential);
 	s->origin = mem_free(s->origin);
+	s->proxy = mem_free(s->proxy);
 }
 
 static void source_done(struct source *base)
@@ -394,11 +486,18 @@ int web_source_init(struct web_source *s, struct source_loop *loop, const struct
 	s->base.kind = &source_ops;
 	s->kind = kind;
 	s->origin = origin;
-	if (!origin)
+	s->proxy = config->s3.proxy && *config->s3.proxy ? mem_strdup(config->s3.proxy) : NULL;
+	if (!origin || (config->s3.proxy && *config->s3.proxy && !s->proxy))
 		return -ENOMEM;
 	if (pool.connect_timeout_ns < NS_PER_MS)
 		return err_set(err, -EINVAL, "%s: the connect timeout must be at least 1 ms", config->label);
 	s->connections = pool.connections_max;
+	bucket_init(&s->request_rate, config->requests_per_second, BURST_NS);
+	bucket_init(&s->byte_rate, config->bandwidth, BURST_NS);
+	throttle_init(&s->throttle, pool.connections_max);
+	budget_init(&s->retry_budget, RETRY_SHARE_MILLI, RETRY_FLOOR, RETRY_CAP);
+	budget_init(&s->hedge_budget, HEDGE_SHARE_MILLI, 0, HEDGE_CAP);
+	s->hedge_budget.tokens_micro = 0; /* they must be earned */
 	int rc = http_pool_new(loop->http, &pool, &s->pool);
 	if (rc == 0)
 		rc = credential_new(&config->credential, &s->credential);

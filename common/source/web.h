@@ -28,6 +28,10 @@ struct web_op {
 	struct checksum
 		sum; /* READ of a whole object: what its bytes must have; none unless the kind sets it */
 	struct web_fetch fetch;
+	struct web_fetch *
+		second; /* READ: of the same bytes, where the first was slow to answer; NULL: there is none */
+	struct web_fetch *winner; /* READ: the one whose head came first and was right */
+	struct http_timer hedge;
 	void *data; /* the kind's, for this operation; NULL at first */
 };
 
@@ -44,9 +48,12 @@ struct web_kind {
 	void (*list_poke)(struct web_op *op);
 	/* The operation ends: stops what a listing runs, frees op->data; also when it was never started. */
 	void (*stop)(struct web_op *op);
+	/* A fetch of a STAT or READ is over: frees its data. NULL: it has none. */
+	void (*fetch_done)(struct web_fetch *f);
 	/* Frees what the kind's source has besides struct web_source. */
 	void (*done)(struct web_source *s);
-	bool whole_ok; /* a whole body may answer a ranged read */
+	bool whole_get; /* a whole object is asked for without a range: the store then sends its checksum */
+	bool whole_ok;  /* a whole body may answer a ranged read */
 };
 
 /* Fills the common part of a zeroed source: pool, credential. @origin is taken over. 0, -EINVAL with words, -ENOMEM; on

@@ -65,6 +65,7 @@ static int on_request(struct http_transfer *t, struct http_request *ret)
 	ret->url = f->url;
 	ret->headers = (const char *const *)f->headers;
 	ret->header_count = f->header_count;
+	ret->proxy = f->source->proxy;
 	ret->ca_pem = f->credential->ca_pem;
 	return rc;
 }
@@ -74,6 +75,8 @@ static int on_request(struct http_transfer *t, struct http_request *ret)
 void web_fetch_stop(struct web_fetch *f)
 {
 	http_timer_set(loop_of(f), &f->timer, HTTP_NEVER);
+	http_timer_set(loop_of(f), &f->pace, HTTP_NEVER);
+	list_remove(&f->node);
 	http_transfer_cancel(&f->transfer);
 	drop_request(f);
 	f->error_body = mem_free(f->error_body);
@@ -107,15 +110,64 @@ static void give_up(struct web_fetch *f)
 	web_fetch_end(f, code);
 }
 
-static void try_now(struct web_fetch *f)
+static void send(struct web_fetch *f)
 {
 	f->state = WEB_TRYING;
+	http_timer_set(loop_of(f), &f->timer, retry_limit_ns(&f->retry));
+	http_transfer_start(f->source->pool, &f->transfer);
+}
+
+/* The clock may be ahead of the loop's: a timer set by the one must be due by it. */
+static void queue(struct web_fetch *f, int64_t at_ns)
+{
+	f->state = WEB_QUEUED;
+	f->go_ns = at_ns;
+	http_timer_set(loop_of(f), &f->timer,
+		       f->retry.deadline_ns ? MIN(at_ns, f->retry.deadline_ns) : at_ns);
+}
+
+/* Whether the source may send at all yet. */
+static bool source_ready(struct web_fetch *f)
+{
+	if (!f->source->ready || f->source->ready(f))
+		return true;
+	f->state = WEB_QUEUED;
+	f->go_ns = INT64_MAX;
+	http_timer_set(loop_of(f), &f->timer, retry_limit_ns(&f->retry));
+	return false;
+}
+
+static void try_now(struct web_fetch *f)
+{
+	f->head = (struct response){0};
+	if (!source_ready(f))
+		return;
+	int64_t now_ns = clock_mono_ns();
+	int64_t at_ns = MAX(bucket_take(&f->source->request_rate, now_ns, 1), f->source->throttle.hold_ns);
+
 	f->head = (struct response){0};
 	f->error_len = 0;
 	f->bytes_came = f->enough = false;
 	drop_request(f);
-	http_timer_set(loop_of(f), &f->timer, retry_limit_ns(&f->retry));
-	http_transfer_start(f->source->pool, &f->transfer);
+	if (at_ns > now_ns)
+		queue(f, at_ns);
+	else
+		send(f);
+}
+
+/* The wait after a failure is over. */
+static void try_again(struct web_fetch *f, int64_t now_ns)
+{
+	int64_t wait_ns = budget_take(&f->source->retry_budget, now_ns);
+
+	if (wait_ns == 0) {
+		atomic_fetch_add(&f->source->base.retries, 1);
+		try_now(f);
+	} else if (wait_ns >= retry_limit_ns(&f->retry) - now_ns) {
+		give_up(f);
+	} else {
+		http_timer_set(loop_of(f), &f->timer, now_ns + wait_ns);
+	}
 }
 
 static void on_timer(struct http_timer *timer)
@@ -124,8 +176,13 @@ static void on_timer(struct http_timer *timer)
 	int64_t now_ns = http_now_ns(loop_of(f));
 
 	if (f->state == WEB_WAITING) {
-		atomic_fetch_add(&f->source->base.retries, 1);
-		try_now(f);
+		try_again(f, now_ns);
+		return;
+	}
+	if (f->state == WEB_QUEUED && now_ns >= f->go_ns) {
+		if (!f->retry.deadline_ns)
+			retry_excuse(&f->retry, now_ns);
+		send(f);
 		return;
 	}
 	if (!f->retry.deadline_ns && http_transfer_held(&f->transfer))
@@ -168,8 +225,10 @@ static int on_head(struct http_transfer *t)
 	struct source *s = &f->source->base;
 
 	f->head.status = t->status;
+	int64_t took_ns = clock_mono_ns() - f->sent_ns;
 	atomic_fetch_add(&s->first_byte_count, 1);
-	atomic_fetch_add(&s->first_byte_ns_sum, (uint64_t)(clock_mono_ns() - f->sent_ns));
+	atomic_fetch_add(&s->first_byte_ns_sum, (uint64_t)took_ns);
+	latency_add(&f->source->latency, took_ns);
 	return web_fetch_succeeded(f) ? f->ops->head(f) : 0;
 }
 
@@ -184,6 +243,22 @@ void web_fetch_keep(struct web_fetch *f, const uint8_t *p, size_t len)
 	f->error_len += n;
 }
 
+/* Whether the source has spent its bandwidth: then the transfer pauses until it has some again. */
+static bool paced(struct web_fetch *f)
+{
+	int64_t now_ns = http_now_ns(loop_of(f)), at_ns = bucket_take(&f->source->byte_rate, now_ns, 0);
+
+	if (at_ns <= now_ns)
+		return false;
+	http_timer_set(loop_of(f), &f->pace, at_ns);
+	return true;
+}
+
+static void on_pace(struct http_timer *timer)
+{
+	http_transfer_resume(&CONTAINER_OF(timer, struct web_fetch, pace)->transfer);
+}
+
 static enum http_taken on_body(struct http_transfer *t, const uint8_t *p, size_t len, size_t *ret_used)
 {
 	struct web_fetch *f = CONTAINER_OF(t, struct web_fetch, transfer);
@@ -193,10 +268,30 @@ static enum http_taken on_body(struct http_transfer *t, const uint8_t *p, size_t
 		return HTTP_TAKEN;
 	}
 	f->bytes_came = true;
+	if (paced(f)) {
+		*ret_used = 0;
+		return HTTP_PAUSED;
+	}
 	enum http_taken taken = f->ops->body(f, p, len, ret_used);
 	if (taken == HTTP_ABORTED && f->enough)
 		t->abort_code = -ECANCELED;
+	(void)bucket_take(&f->source->byte_rate, http_now_ns(loop_of(f)),
+			  taken == HTTP_PAUSED ? *ret_used : len);
 	return taken;
+}
+
+/* What the answer says of how busy the store is. */
+static void heed(struct web_fetch *f)
+{
+	struct web_source *s = f->source;
+
+	if (f->head.status == 429 || f->head.status == 503)
+		throttle_slow(&s->throttle, clock_mono_ns(), f->sent_ns, f->head.retry_after_s * NS_PER_S);
+	else if (web_fetch_succeeded(f))
+		throttle_good(&s->throttle);
+	else
+		return;
+	http_pool_limit(s->pool, throttle_window(&s->throttle));
 }
 
 static void end_refused(struct web_fetch *f)
@@ -221,6 +316,8 @@ static void on_done(struct http_transfer *t, int status, const char *words)
 {
 	struct web_fetch *f = CONTAINER_OF(t, struct web_fetch, transfer);
 
+	if (status == 0 || f->enough)
+		heed(f);
 	if (f->enough) {
 		web_fetch_end(f, 0);
 	} else if (status == -ERR_UNREACHABLE) {
@@ -250,13 +347,26 @@ static const struct http_transfer_ops transfer_ops = {
 
 /* ---- */
 
-void web_fetch_init(struct web_fetch *f, struct web_source *s, const struct web_fetch_ops *ops)
+void web_fetch_init(struct web_fetch *f, struct web_source *s, const struct web_fetch_ops *ops, void *owner)
 {
 	memset(f, 0, sizeof *f);
+	f->owner = owner;
 	f->ops = ops;
 	f->source = s;
+	list_init(&f->node);
 	http_timer_init(&f->timer, on_timer);
+	http_timer_init(&f->pace, on_pace);
 	http_transfer_init(&f->transfer, &transfer_ops);
+}
+
+bool web_fetch_runs(const struct web_fetch *f)
+{
+	return f->state != WEB_IDLE;
+}
+
+bool web_fetch_sent(const struct web_fetch *f)
+{
+	return f->state == WEB_TRYING && !http_transfer_held(&f->transfer);
 }
 
 void web_fetch_start(struct web_fetch *f, int64_t deadline_ns)
@@ -265,7 +375,19 @@ void web_fetch_start(struct web_fetch *f, int64_t deadline_ns)
 	f->err = (struct err){0};
 	/* The jitter needs no more than that two fetches differ. */
 	retry_init(&f->retry, clock_mono_ns(), deadline_ns, ++f->source->seed ^ (uint64_t)(uintptr_t)f);
+	budget_request(&f->source->retry_budget);
 	try_now(f);
+}
+
+void web_fetch_unpark(struct web_fetch *f, int status, const struct err *err)
+{
+	CHECK(f->state == WEB_QUEUED);
+	if (status == 0) {
+		try_now(f);
+		return;
+	}
+	(void)err_set(&f->err, status, "%.80s: %.350s", label_of(f), err_words(err, status));
+	web_fetch_end(f, status);
 }
 
 void web_fetch_again(struct web_fetch *f)

@@ -90,7 +90,7 @@ static const char *device_refusal(const struct session *s, int fd)
 	struct stat st;
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags < 0 || fstat(fd, &st) < 0)
+	if (flags < 0 || examine(fd, &st))
 		return "it cannot be examined";
 	if (flags & O_PATH)
 		return "it was opened with O_PATH";

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "common/fuse_kernel.h"
@@ -17,6 +18,20 @@ static bool is_zero(const uint8_t *id)
 	return memcmp(id, zero, sizeof zero) == 0;
 }
 
+int examine(int fd, struct stat *ret)
+{
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_UID | STATX_NLINK, &sx) < 0)
+		return -errno;
+	*ret = (struct stat){.st_mode = sx.stx_mode,
+			     .st_uid = sx.stx_uid,
+			     .st_nlink = sx.stx_nlink,
+			     .st_dev = makedev(sx.stx_dev_major, sx.stx_dev_minor),
+			     .st_rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor)};
+	return 0;
+}
+
 static int gather_facts(const struct mounter *m, size_t client, int fd, dev_t *devs, struct backing_facts *f)
 {
 	*f = (struct backing_facts){.client_uid = m->clients[client].uid, .tier_devs = devs};
@@ -24,7 +39,7 @@ static int gather_facts(const struct mounter *m, size_t client, int fd, dev_t *d
 		if (m->tiers[i].opened[client])
 			devs[f->tier_dev_count++] = m->tiers[i].dev;
 	f->fl_flags = fcntl(fd, F_GETFL);
-	return f->fl_flags < 0 || fstat(fd, &f->st) < 0 ? -errno : 0;
+	return f->fl_flags < 0 ? -errno : examine(fd, &f->st);
 }
 
 static int backing_open(struct mounter *m, struct exchange *x)
@@ -77,7 +92,7 @@ bool is_shared_memory(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;
+	return examine(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_GET_SEALS) >= 0;
 }
 
 static int keep(struct mounter *m, struct exchange *x)

@@ -90,7 +90,7 @@ int exchange_fail(struct exchange *x, int status, const char *fmt, ...) PRINTF(3
 /* What is known of a descriptor that a client wants to have passed through. */
 struct backing_facts {
 	int fl_flags;   /* F_GETFL */
-	struct stat st; /* fstat */
+	struct stat st; /* examine() */
 	uid_t client_uid;
 	const dev_t *tier_devs; /* devices of the tiers this client has opened */
 	size_t tier_dev_count;
@@ -151,6 +151,10 @@ int open_below(const struct mounter *m, const char *const *roots, size_t count, 
 
 /* Fills the table with the mounts that a former mounter left. Before anybody is listened to. */
 void adopt_marked_mounts(struct mounter *m);
+
+/* Kind, owner, links and devices of what a client sent, and nothing else of *ret. Never asks the server of a FUSE file, who
+ * may be that client and keep this one thread waiting for ever. 0 or -errno. */
+MUST_CHECK int examine(int fd, struct stat *ret);
 
 /* Whether @fd is a memfd. */
 bool is_shared_memory(int fd);

@@ -1,0 +1,311 @@
+#include "bench/tables/tables.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench/reader/latency.h"
+#include "common/base/clock.h"
+#include "common/base/fd.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/manifest.h"
+#include "common/manifest/chunk.h"
+#include "common/manifest/root.h"
+
+#define MEMORY_MAX (UINT64_C(192) << 20) /* as cache-node/sync gives a builder, or less */
+
+struct run {
+	const struct tables_config *config;
+	int dir;
+	uint64_t written; /* bytes of chunks that were not there */
+	struct err *err;
+};
+
+/* ---- chunks in a folder ---- */
+
+static void name_of(const struct hash256 *hash, char out[HASH256_HEX])
+{
+	hash256_hex(hash, out);
+}
+
+static int put_chunk(void *ctx, const struct hash256 *hash, const void *bytes, size_t len, struct err *err)
+{
+	struct run *run = ctx;
+	char name[HASH256_HEX];
+	name_of(hash, name);
+	CLEANUP(fd_close) int fd = openat(run->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == EEXIST ? 0 : err_set(err, -errno, "%s: %s", name, strerror(errno));
+	run->written += len;
+	return fd_pwrite_full(fd, bytes, len, 0);
+}
+
+static int map_chunk(void *ctx, const struct hash256 *hash, const uint8_t **ret, size_t *ret_len,
+		     struct err *err)
+{
+	const struct run *run = ctx;
+	char name[HASH256_HEX];
+	struct stat st;
+	name_of(hash, name);
+	CLEANUP(fd_close) int fd = openat(run->dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, -errno, "%s: %s", name, strerror(errno));
+	void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return err_set(err, -errno, "%s: %s", name, strerror(errno));
+	*ret = p;
+	*ret_len = (size_t)st.st_size;
+	return 0;
+}
+
+static void unmap_chunk(void *ctx, const uint8_t *bytes, size_t len)
+{
+	(void)ctx;
+	(void)munmap((void *)(uintptr_t)bytes, len); /* our own mapping: cannot fail */
+}
+
+/* ---- entries ---- */
+
+size_t tables_regular_path(uint64_t i, char *out)
+{
+	unsigned long long folder = 1440764 + i / 5000 * 37, file = i % 5000;
+	return (size_t)snprintf(out, 64, "train/n%08llu/n%08llu_%05llu.JPEG", folder, folder, file);
+}
+
+/* The etag of file @i in a version: 32 hexadecimal digits, as stores give for what they have hashed with MD5. */
+static void set_etag(struct validator *v, uint64_t seed, uint64_t i)
+{
+	struct rng rng = rng_seeded(seed * UINT64_C(0x9e3779b97f4a7c15) + i);
+	uint64_t a = rng_next(&rng), b = rng_next(&rng);
+	char digits[33];
+	(void)snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)a, (unsigned long long)b);
+	*v = (struct validator){.kind = VALIDATOR_STRONG, .len = 32};
+	memcpy(v->bytes, digits, 32);
+}
+
+/* Each (count / changes)th file has changed in the second version. */
+static bool has_changed(const struct tables_config *c, uint64_t i)
+{
+	return c->changes && i % MAX(c->count / c->changes, 1) == 0;
+}
+
+static int add_file(struct run *run, struct manifest_builder *b, uint64_t i, const char *path, size_t len,
+		    bool second)
+{
+	const struct tables_config *c = run->config;
+	struct manifest_entry e = {.type = MANIFEST_FILE, .path = path, .path_len = len};
+	uint64_t seed = c->seed + (second && has_changed(c, i));
+	set_etag(&e.validator, seed, i);
+	e.size = 60000 + i * 7919 % 100000;
+	e.mtime_ns = (INT64_C(1700000000) + (int64_t)(i % 3600)) * NS_PER_S;
+	return manifest_builder_add(b, &e, run->err);
+}
+
+static int add_lines(struct run *run, struct manifest_builder *b, bool second, uint64_t *ret_files)
+{
+	FILE *f = fopen(run->config->paths, "re");
+	char *line = NULL;
+	size_t room = 0;
+	uint64_t i = 0;
+	int r = f ? 0 : err_set(run->err, -errno, "%s: %s", run->config->paths, strerror(errno));
+	for (ssize_t n; r == 0 && i < run->config->count && (n = getline(&line, &room, f)) > 0; i++) {
+		n -= line[n - 1] == '\n';
+		r = add_file(run, b, i, line, (size_t)n, second);
+	}
+	free(line); /* getline()'s */
+	if (f)
+		(void)fclose(f); /* only read */
+	*ret_files = i;
+	return r;
+}
+
+static int add_regular(struct run *run, struct manifest_builder *b, bool second, uint64_t *ret_files)
+{
+	char path[64];
+	int r = 0;
+	for (uint64_t i = 0; r == 0 && i < run->config->count; i++)
+		r = add_file(run, b, i, path, tables_regular_path(i, path), second);
+	*ret_files = run->config->count;
+	return r;
+}
+
+static int build(struct run *run, bool second, struct hash256 *ret, struct manifest_stats *ret_stats,
+		 uint64_t *ret_files)
+{
+	CLEANUP(manifest_builder_free) struct manifest_builder *b = NULL;
+	struct manifest_builder_config c = {
+		.temp_dir_fd = run->dir, .memory_max = MEMORY_MAX, .dir_mtime_ns = 1};
+	struct manifest_sink sink = {.put = put_chunk, .ctx = run};
+	int r = manifest_builder_new(&c, &b);
+	if (r == 0)
+		r = (run->config->paths ? add_lines : add_regular)(run, b, second, ret_files);
+	return r ? r : manifest_builder_finish(b, &sink, ret, ret_stats, run->err);
+}
+
+/* ---- measuring ---- */
+
+/* Lists the folder at @dir and all below; counts what it meets. */
+static int list_below(struct manifest *m, uint64_t dir, uint64_t *count)
+{
+	struct manifest_found *f = mem_calloc(1, sizeof *f);
+	int r = f ? 0 : -ENOMEM;
+	for (uint64_t from = dir + 1; r == 0; from = f->e.end) {
+		r = manifest_next_child(m, dir, from, f);
+		if (r == 0) {
+			++*count;
+			if (f->e.type == MANIFEST_DIR)
+				r = list_below(m, f->e.ordinal, count);
+		}
+	}
+	(void)mem_free(f);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Decodes a chunk from front to end. */
+static int decode_chunk(struct run *run, const struct hash256 *hash, uint64_t *count)
+{
+	char path[MANIFEST_PATH_MAX + 1];
+	struct manifest_cursor c = {0};
+	struct chunk_entry x;
+	struct chunk_view v;
+	const uint8_t *bytes;
+	size_t len;
+	int r = map_chunk(run, hash, &bytes, &len, run->err);
+	if (r)
+		return r;
+	r = chunk_view_parse(bytes, len, &v);
+	while (r == 0 && (r = chunk_next(&v, &c, path, &x)) == 0)
+		++*count;
+	unmap_chunk(NULL, bytes, len);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* All chunks of a version, which have been verified and are warm. */
+static int decode(struct run *run, const struct hash256 *root, struct tables_result *ret)
+{
+	struct manifest_stats stats;
+	struct root_chunk *list = NULL;
+	const uint8_t *bytes;
+	uint64_t count = 0;
+	size_t len, n = 0;
+	int r = map_chunk(run, root, &bytes, &len, run->err);
+	if (r)
+		return r;
+	r = root_decode(bytes, len, &stats, &list, &n);
+	int64_t start_ns = clock_mono_ns();
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = decode_chunk(run, &list[i].hash, &count);
+	ret->decode_ns = clock_mono_ns() - start_ns;
+	CHECK(r != 0 || count == ret->entries);
+	(void)mem_free(list);
+	unmap_chunk(NULL, bytes, len);
+	return r;
+}
+
+static int search(struct run *run, struct manifest *m, struct tables_result *ret)
+{
+	struct latency latency = {0};
+	struct manifest_found *at = mem_calloc(1, sizeof *at), *found = mem_calloc(1, sizeof *found);
+	struct rng rng = rng_seeded(run->config->seed);
+	int r = at && found ? 0 : -ENOMEM;
+	for (uint64_t i = 0; r == 0 && i < run->config->lookups; i++) {
+		r = manifest_at(m, rng_below(&rng, ret->entries), at);
+		int64_t start_ns = clock_mono_ns();
+		if (r == 0)
+			r = manifest_lookup(m, at->path, at->e.path_len, found);
+		latency_add(&latency, (uint64_t)(clock_mono_ns() - start_ns), 1);
+		CHECK(r != 0 || found->e.ordinal == at->e.ordinal);
+	}
+	ret->lookup_p50_ns = latency_at(&latency, 0.5);
+	ret->lookup_p99_ns = latency_at(&latency, 0.99);
+	(void)mem_free(at);
+	(void)mem_free(found);
+	return r;
+}
+
+static int count_change(void *ctx, enum manifest_change kind, const struct manifest_entry *old,
+			const struct manifest_entry *new_)
+{
+	uint64_t *changed = ctx;
+	(void)kind;
+	(void)old;
+	(void)new_;
+	++*changed;
+	return 0;
+}
+
+static uint64_t anonymous_memory(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/self/status", "re");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+			break;
+	if (f)
+		(void)fclose(f);
+	return kib * 1024;
+}
+
+/* Every entry once (which verifies and warms all chunks first), lookups, and the comparison. */
+static int measure(struct run *run, const struct hash256 roots[2], struct tables_result *ret)
+{
+	CLEANUP(manifest_free) struct manifest *first = NULL, *second = NULL;
+	struct manifest_chunks chunks = {.map = map_chunk, .unmap = unmap_chunk, .ctx = run};
+	struct manifest_diff diff = {.change = count_change, .ctx = &ret->changed};
+	uint64_t warm = 0, count = 0;
+	int r = manifest_open(&roots[0], &chunks, &first, run->err);
+	if (r == 0)
+		r = manifest_open(&roots[1], &chunks, &second, run->err);
+	if (r == 0)
+		r = list_below(first, 0, &warm);
+	int64_t start_ns = clock_mono_ns();
+	if (r == 0)
+		r = list_below(first, 0, &count);
+	ret->list_ns = clock_mono_ns() - start_ns;
+	if (r == 0 && count + 1 != ret->entries)
+		r = err_set(run->err, -ERR_CORRUPT, "a listing met %llu entries of %llu",
+			    (unsigned long long)count, (unsigned long long)ret->entries);
+	if (r == 0)
+		r = decode(run, &roots[0], ret);
+	if (r == 0)
+		r = search(run, first, ret);
+	start_ns = clock_mono_ns();
+	if (r == 0)
+		r = manifest_diff_run(first, second, &diff, run->err);
+	ret->diff_ns = clock_mono_ns() - start_ns;
+	return r;
+}
+
+int tables_run(const struct tables_config *config, struct tables_result *ret, struct err *err)
+{
+	CLEANUP(fd_close) int dir = open(config->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct run run = {.config = config, .dir = dir, .err = err};
+	struct hash256 roots[2];
+	struct manifest_stats stats;
+	uint64_t files = 0;
+
+	*ret = (struct tables_result){0};
+	if (dir < 0)
+		return err_set(err, -errno, "%s: %s", config->folder, strerror(errno));
+	int64_t start_ns = clock_mono_ns();
+	int r = build(&run, false, &roots[0], &stats, &files);
+	ret->build_ns = clock_mono_ns() - start_ns;
+	if (r)
+		return r;
+	ret->memory = anonymous_memory();
+	ret->files = stats.files;
+	ret->entries = stats.entries;
+	ret->chunks = stats.chunks;
+	ret->bytes = run.written;
+	run.written = 0;
+	r = build(&run, true, &roots[1], &stats, &files);
+	ret->added_bytes = run.written;
+	return r ? r : measure(&run, roots, ret);
+}
