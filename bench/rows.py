@@ -260,6 +260,39 @@ def single_flight(ctx):
     return Figure(shares, [f"{SINGLE_FLIGHT_READERS} readers done in {sorted(seconds)[len(seconds) // 2]:.3g} s"])
 
 
+# ---- policy ----
+
+FIVE_TRACES = ("zipf-0.9", "zipf-scan", "loop", "shuffle", "public")
+
+
+def best_of(policies):
+    """The best hit ratio of a policy that can be had (Belady's knows the future) other than ours."""
+    return max(value["hit"] for name, value in policies.items() if name not in ("larder", "belady"))
+
+
+@row("policy-hits", "hit ratio on five traces, room for 10 % and 50 %: the worst", "best other policy of the simulator", 0.95, 0.98)
+def policy_hits(ctx):
+    result = ctx.tool("larder-policy", "--no-speed", "--file", programs.public_trace())
+    ratios, notes = [], [f"seed {result['seed']}; hit ratios, then ours / best other; Belady is a bound"]
+    for trace in result["traces"]:
+        policies = trace["policies"]
+        ours, best = policies["larder"]["hit"], best_of(policies)
+        ratio = ours / best if best else 1.0  # a loop much longer than the room: nobody else hits at all
+        if trace["name"] in FIVE_TRACES:
+            ratios.append(min(ratio, 1.0))
+        words = ", ".join(f"{name} {value['hit']:.4f}" for name, value in policies.items())
+        notes.append(f"{trace['name']} at {trace['room_of_100']} %: {words}; {ratio:.3f}")
+    return Figure([min(ratios)], notes)
+
+
+@row("policy-speed", "lookups a second a core, a million objects", "own figure", 3.0, 10.0, unit="M/s")
+def policy_speed(ctx):
+    speeds = [ctx.tool("larder-policy", "--no-traces")["speed"] for _ in range(ctx.rounds)]
+    evict = sorted(speed["evict_ns"] for speed in speeds)[len(speeds) // 2]
+    return Figure([speed["lookups_per_s"] / 1e6 for speed in speeds],
+                  [f"under an uncontended lock, Zipf 0.9; a victim and the object in its place {evict:.0f} ns"])
+
+
 # ---- memory ----
 
 

@@ -31,7 +31,7 @@ LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
 PROGRAMS := $(B)/bin/larder $(LIBEXEC)/larder-node $(LIBEXEC)/larder-operator $(LIBEXEC)/larder-mounter
-BENCH_PROGRAMS := $(B)/bench/larder-origin $(B)/bench/larder-reader $(B)/bench/larder-ranges $(B)/bench/larder-tables
+BENCH_PROGRAMS := $(addprefix $(B)/bench/larder-,origin reader ranges tables policy)
 
 define link
 	@mkdir -p $(@D)
@@ -46,7 +46,9 @@ $(LIBEXEC)/larder-node: $(B)/cache-node/main.o $(B)/cache-node.a $(B)/common.a
 $(LIBEXEC)/larder-operator: $(B)/operator-shim/main.o $(B)/operator-shim.a $(B)/common.a
 	$(call link)
 $(BENCH_PROGRAMS): $(B)/bench/larder-%: $(B)/bench/%/main.o $(B)/bench.a $(B)/common.a
-	$(call link)
+	$(call link,-lm)
+# The simulator runs the node's own policy.
+$(B)/bench/larder-policy $(B)/bench/policy/sim_test: $(B)/cache-node/cache/policy.o
 SIM_PROGRAM := $(B)/metadata/larder-sim
 $(SIM_PROGRAM): $(B)/metadata/sim/main.o $(B)/metadata.a $(B)/common.a
 	$(call link)
@@ -63,7 +65,7 @@ TESTS := $(TEST_SRCS:%.c=$(B)/%)
 part_of = $(B)/$(firstword $(subst /, ,$(patsubst $(B)/%,%,$(1)))).a
 .SECONDEXPANSION:
 $(TESTS): $(B)/%: $(B)/%.o $$(call part_of,$$@) $(B)/common.a
-	$(call link,-lcmocka)
+	$(call link,-lcmocka -lm)
 
 # Fuzz targets: under libFuzzer by `make fuzz`, and as replay programs over their corpora in the tests.
 FUZZ_SRCS := $(wildcard common/*/*_fuzz.c cache-node/*/*_fuzz.c csi-driver/*/*_fuzz.c metadata/*/*_fuzz.c)
