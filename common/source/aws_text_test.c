@@ -63,8 +63,8 @@ static void metadata_gives_keys_with_their_end(void **state)
 	static const char line_break[] =
 		"{\"AccessKeyId\":\"A\\nB\",\"SecretAccessKey\":\"s\",\"Token\":\"t\","
 		"\"Expiration\":\"2026-01-01T00:00:00Z\"}";
-	static const char *const bad[] = {"",        "{}", "[]", METADATA("soon"), "{\"AccessKeyId\":1}",
-					  line_break};
+	static const char no_time[] = METADATA("soon");
+	static const char *const bad[] = {"", "{}", "[]", no_time, "{\"AccessKeyId\":1}", line_break};
 	static const char good[] = METADATA("2001-09-09T01:46:40Z");
 	struct aws_keys k = {0};
 
