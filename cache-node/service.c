@@ -416,6 +416,62 @@ static void stat_path(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 	spawn(ctx, call, request, run_stat);
 }
 
+static bool send_changes(void *ctx, const Larder__V1__ChangeBatch *batch)
+{
+	return rpc_send(ctx, &batch->base) == 0;
+}
+
+static void run_diff(struct task *t)
+{
+	const Larder__V1__DiffRequest *q = (const void *)t->request;
+	struct err err = {0};
+	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, q->dataset, &err);
+	int r = d ? listing_diff(d, q, send_changes, t->call, &err) : err.code;
+
+	rpc_finish(t->call, r, &err);
+}
+
+static void diff(void *ctx, struct rpc_call *call, const ProtobufCMessage *request)
+{
+	spawn(ctx, call, request, run_diff);
+}
+
+struct mount_count {
+	const char *dataset;
+	Larder__V1__VersionsReply *reply;
+};
+
+static void count_mount(void *ctx, const struct session_stats *stats)
+{
+	const struct mount_count *c = ctx;
+
+	for (size_t i = 0; i < c->reply->n_versions && strcmp(stats->dataset, c->dataset) == 0; i++)
+		c->reply->versions[i]->mounts += c->reply->versions[i]->version == stats->version;
+}
+
+static void run_versions(struct task *t)
+{
+	const Larder__V1__DatasetName *q = (const void *)t->request;
+	Larder__V1__VersionsReply *reply = NULL;
+	struct err err = {0};
+	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, q, &err);
+	int r = d ? listing_versions(d, &reply, &err) : err.code;
+
+	if (r) {
+		rpc_finish(t->call, r, &err);
+		return;
+	}
+	struct mount_count c = {.dataset = node_dataset_name(d), .reply = reply};
+	mounts_each(t->service->config.mounts, count_mount, &c);
+	rpc_reply(t->call, &reply->base);
+	larder__v1__versions_reply__free_unpacked(reply, NULL);
+}
+
+static void versions(void *ctx, struct rpc_call *call, const ProtobufCMessage *request)
+{
+	spawn(ctx, call, request, run_versions);
+}
+
 static bool send_chunk(void *ctx, const Larder__V1__DataChunk *chunk)
 {
 	return rpc_send(ctx, &chunk->base) == 0;
@@ -516,6 +572,8 @@ static const struct rpc_method methods[] = {
 	METHOD("List", path_request, entry_batch, true, list),
 	METHOD("Stat", path_request, entry, false, stat_path),
 	METHOD("Cat", cat_request, data_chunk, true, cat),
+	METHOD("Versions", dataset_name, versions_reply, false, versions),
+	METHOD("Diff", diff_request, change_batch, true, diff),
 	METHOD("Run", job_spec, job_progress, true, run),
 };
 

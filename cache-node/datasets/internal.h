@@ -1,6 +1,6 @@
 /*
- * internal - what the files behind datasets.h share: registry.c (the list, by name), versions.c (head, manifests, objects),
- * sources.c (the sources of a spec), secrets.c (credentials), syncing.c (the thread of a dataset), saved.c (the node
+ * internal - what the files behind datasets.h share: registry.c (the list, by name), versions.c (head, manifests, objects), retention.c
+ * (which versions are kept), sources.c (the sources of a spec), secrets.c (credentials), syncing.c (the thread of a dataset), saved.c (the node
  * memory), status.c. Not for others.
  *
  * Locks: datasets.lock guards the list, the secrets and the saving; node_dataset.lock guards one dataset. The first is
@@ -49,6 +49,8 @@ struct node_dataset {
 	struct sync_progress progress;
 	uint64_t wanted, finished; /* syncs asked for, and done */
 	bool stop, thread_started;
+	bool announce;       /* mounts are to be told of the version that they show */
+	int64_t retain_ns;   /* when versions are looked at again; 0: not by itself */
 	int64_t due_ns; /* next sync by itself; 0: none */
 	int64_t retry_ns;
 	int64_t source_retry_ns; /* when to try again to make the sources; 0: not needed */
@@ -68,6 +70,7 @@ struct datasets {
 	struct list list, secrets;
 	uint32_t count, next_number;
 	bool loading; /* what is put comes from a former worker's memory */
+	_Atomic bool retains; /* versions may leave */
 };
 
 /* ---- registry.c ---- */
@@ -83,8 +86,17 @@ struct node_dataset *registry_find(struct datasets *all, const char *name);
 /* The head a former process left counts at once: a mount need not wait for a new listing. node_dataset.lock is held. */
 void versions_adopt_head(struct node_dataset *d);
 
-/* Drops what the cache holds of the version at the head. */
+/* Drops what the cache holds of any version. */
 void versions_evict(struct node_dataset *d);
+
+/* The version that mounts show. node_dataset.lock is held. 0, -ENOENT with words. */
+MUST_CHECK int versions_shown(struct node_dataset *d, struct catalog_head *ret, struct err *err);
+
+/* ---- retention.c ---- */
+
+/* Drops the versions that the spec keeps no longer, and what only they named. Sets when to look again. node_dataset.lock is held
+ * and given up meanwhile. */
+void retention_run(struct node_dataset *d);
 
 /* ---- sources.c ---- */
 

@@ -69,10 +69,23 @@ static void sync_once(struct node_dataset *d)
 	int64_t wait = r ? d->retry_ns : set->spec->sync.interval_ns;
 	d->due_ns = wait ? clock_mono_ns() + wait : 0;
 	d->finished = ticket;
+	if (!r && result.moved) {
+		d->announce = true;
+		d->retain_ns = 1;
+	}
 	(void)pthread_cond_broadcast(&d->changed);
+}
+
+/* Tells mounts of the version that they show now. node_dataset.lock is held and given up meanwhile. */
+static void announce(struct node_dataset *d)
+{
+	struct catalog_head shown;
+	bool known = versions_shown(d, &shown, NULL) == 0;
+
+	d->announce = false;
 	(void)pthread_mutex_unlock(&d->lock);
-	if (!r && result.moved && d->all->config.moved)
-		d->all->config.moved(d->all->config.ctx, d, &result.head);
+	if (known && d->all->config.moved)
+		d->all->config.moved(d->all->config.ctx, d);
 	(void)pthread_mutex_lock(&d->lock);
 }
 
@@ -92,6 +105,34 @@ static void sources_again(struct node_dataset *d)
 	(void)pthread_mutex_unlock(&d->all->lock);
 }
 
+/* The earliest of what is waited for; 0: nothing. node_dataset.lock is held. */
+static int64_t next_event(const struct node_dataset *d)
+{
+	int64_t at = d->sources_ready ? d->due_ns : d->source_retry_ns;
+
+	if (d->retain_ns && atomic_load(&d->all->retains))
+		at = at ? MIN(at, d->retain_ns) : d->retain_ns;
+	return at;
+}
+
+/* One thing that is due. False: nothing is. node_dataset.lock is held, and given up meanwhile. */
+static bool step(struct node_dataset *d)
+{
+	int64_t now = clock_mono_ns();
+
+	if (d->announce)
+		announce(d);
+	else if (d->sources_ready && (d->wanted > d->finished || (d->due_ns && now >= d->due_ns)))
+		sync_once(d);
+	else if (!d->sources_ready && d->source_retry_ns && now >= d->source_retry_ns)
+		sources_again(d);
+	else if (d->retain_ns && now >= d->retain_ns && atomic_load(&d->all->retains))
+		retention_run(d);
+	else
+		return false;
+	return true;
+}
+
 static void *sync_main(void *arg)
 {
 	struct node_dataset *d = arg;
@@ -99,15 +140,11 @@ static void *sync_main(void *arg)
 	(void)prctl(PR_SET_NAME, "sync");
 	(void)pthread_mutex_lock(&d->lock);
 	while (!d->stop) {
-		bool due = d->due_ns && clock_mono_ns() >= d->due_ns;
-		if (d->sources_ready && (d->wanted > d->finished || due))
-			sync_once(d);
-		else if (!d->sources_ready && d->source_retry_ns && clock_mono_ns() >= d->source_retry_ns)
-			sources_again(d);
-		else if (!d->sources_ready && d->source_retry_ns)
-			node_dataset_wait_until(d, d->source_retry_ns);
-		else if (d->sources_ready && d->due_ns)
-			node_dataset_wait_until(d, d->due_ns);
+		if (step(d))
+			continue;
+		int64_t at = next_event(d);
+		if (at)
+			node_dataset_wait_until(d, at);
 		else
 			(void)pthread_cond_wait(&d->changed, &d->lock);
 	}

@@ -161,7 +161,7 @@ static void a_pinned_version_that_is_not_held_is_not_shown(void **state)
 	test_head(d);
 	assert_int_equal(test_put(t, 2, NULL, TEST_DATASET "  version: \"9\"\n", "x", t->dir, "data"), 0);
 	assert_int_equal(node_dataset_head(d, &head, &err), -ENOENT);
-	assert_string_equal(err.text, "version 9 is not held here; the newest is 1");
+	assert_string_equal(err.text, "version 9 of default/x is not kept; the newest is 1");
 	datasets_unref(d);
 }
 
