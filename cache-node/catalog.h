@@ -65,8 +65,8 @@ MUST_CHECK int catalog_lease_take(struct catalog *c, const char *dataset, struct
 				  struct err *err);
 void catalog_lease_drop(struct catalog *c, const char *dataset, struct catalog_lease lease);
 
-/* Moves the head, which is a version from then on, from version @expected (0: none) to @head, whose version is expected + 1. Durable when it returns 0;
- * -ERR_CONFLICT when the head is another, -ERR_LEASE_LOST when the lease was fenced out. */
+/* Moves the head from version @expected (0: none) to @head, whose version is expected + 1 and is kept from then on. Durable when
+ * it returns 0; -ERR_CONFLICT when the head is another, -ERR_LEASE_LOST when the lease was fenced out. */
 MUST_CHECK int catalog_head_move(struct catalog *c, const char *dataset, uint64_t expected,
 				 const struct catalog_head *head, struct catalog_lease lease,
 				 struct err *err);

@@ -249,8 +249,8 @@ static int mark(void *ctx, const struct hash256 *hash)
 
 static int mark_root(struct collection *k, const struct hash256 *root)
 {
-	const uint8_t *bytes;
-	size_t len;
+	const uint8_t *bytes = NULL;
+	size_t len = 0;
 	char path[HASH256_HEX + 1];
 
 	if (hash_set_has(&k->used, root))
@@ -307,9 +307,8 @@ static void sweep_file(struct collection *k, int dir, const char *folder, const 
 	struct hash256 hash;
 	struct stat st;
 
-	if (parse_hash(folder, name, &hash)
-		    ? hash_set_has(&k->used, &hash) || hash_set_has(building, &hash)
-		    : building->count || !strstr(name, ".tmp"))
+	if (parse_hash(folder, name, &hash) ? hash_set_has(&k->used, &hash) || hash_set_has(building, &hash)
+					    : building->count || !strstr(name, ".tmp"))
 		return;
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(dir, name, 0) < 0)
 		return;

@@ -218,7 +218,6 @@ static int add_version(int dir, const char *name, struct catalog_head **list, si
 /* All that is written of a dataset, newest first, owned by the caller; also of a move that never ended. */
 static int version_files(struct catalog *c, const char *dataset, struct catalog_head **ret, size_t *ret_count)
 {
-	CLEANUP(mem_free) void *memory = NULL;
 	struct catalog_head *list = NULL;
 	size_t count = 0;
 	int r = 0, fd = openat(c->versions, dataset, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -234,12 +233,12 @@ static int version_files(struct catalog *c, const char *dataset, struct catalog_
 	for (const struct dirent *e; !r && (e = readdir(d));)
 		r = add_version(fd, e->d_name, &list, &count);
 	(void)closedir(d);
-	memory = list;
-	if (r)
+	if (r) {
+		(void)mem_free(list);
 		return r;
+	}
 	if (count)
 		qsort(list, count, sizeof *list, newest_first);
-	memory = NULL;
 	*ret = list;
 	*ret_count = count;
 	return 0;
@@ -355,7 +354,8 @@ static int visit_namespace(struct catalog *c, const char *namespace_,
 	return r;
 }
 
-int catalog_each_version(struct catalog *c, int (*visit)(void *ctx, const struct catalog_head *head), void *ctx)
+int catalog_each_version(struct catalog *c, int (*visit)(void *ctx, const struct catalog_head *head),
+			 void *ctx)
 {
 	int r = 0, fd = openat(c->heads, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);

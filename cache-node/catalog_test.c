@@ -110,7 +110,7 @@ static void versions_are_kept_until_they_are_dropped(void **state)
 {
 	struct fixture *f = *state;
 	struct catalog_head head;
-	struct manifest *m;
+	struct manifest *m = NULL;
 
 	assert_string_equal(numbers(f), "");
 	make_versions(f, 3);
@@ -132,13 +132,13 @@ static void what_an_open_manifest_names_stays(void **state)
 {
 	struct fixture *f = *state;
 	struct manifest_found found;
-	struct manifest *m;
+	struct manifest *m = NULL;
 
 	make_versions(f, 2);
 	assert_true(opens(f, 1, &m));
 	assert_int_equal(catalog_version_drop(f->c, NAME, 1), -EBUSY);
 	assert_int_equal(catalog_dataset_delete(f->c, NAME, NULL), 0);
-	assert_int_equal(collect(f), 2); /* of version 2 */
+	assert_int_equal(collect(f), 2);                          /* of version 2 */
 	assert_int_equal(manifest_lookup(m, "f1", 2, &found), 0); /* maps the chunk now */
 	manifest_free(m);
 	assert_int_equal(collect(f), 2);
@@ -148,7 +148,7 @@ static void what_a_build_puts_or_finds_stays_until_it_ends(void **state)
 {
 	struct fixture *f = *state;
 	struct catalog_lease lease;
-	struct manifest *m;
+	struct manifest *m = NULL;
 
 	make_versions(f, 2);
 	assert_int_equal(catalog_lease_take(f->c, NAME, &lease, NULL), 0);

@@ -73,7 +73,8 @@ struct node_dataset_access {
 /* As of the latest message about the dataset. */
 void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access *ret);
 
-/* The version that mounts show: the newest, or the one that the spec pins; -ENOENT while there is none, with what is waited for or wrong in @err. */
+/* The version that mounts show: the newest, or the one that the spec pins; -ENOENT while there is none, with what is waited for
+ * or wrong in @err. */
 MUST_CHECK int node_dataset_head(struct node_dataset *d, struct catalog_head *ret, struct err *err);
 
 /* Waits until there is a head, at most until @deadline_ns (CLOCK_MONOTONIC) or *stop. 0, -ETIMEDOUT or -ECANCELED with the
@@ -100,9 +101,22 @@ MUST_CHECK int node_dataset_object(struct node_dataset *d, uint64_t config,
 				   const struct manifest_found *entry, struct cache_object **ret,
 				   struct err *err);
 
-/* Asks for a sync and waits for its end; progress in *ret_objects while it runs (may be NULL). */
-MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects),
-				 void *ctx, struct err *err);
+struct node_sync {
+	uint64_t objects, bytes; /* found so far; at the end: files and bytes of the version */
+	uint64_t expected;       /* about how many objects there may be; 0: not known */
+	uint64_t version;        /* at the end: the newest */
+	bool changed;            /* at the end: whether the sync made it */
+};
+struct node_sync_request {
+	char *const *globs; /* of what is listed; copied. None: everything */
+	size_t count;
+	bool (*progress)(void *ctx, const struct node_sync *now); /* false: no more waiting */
+	void *ctx;
+};
+/* Asks for a sync and waits for its end. It may list more than was asked for: what others ask for meanwhile. 0 with *ret;
+ * -EINVAL for a wrong glob, -EAGAIN while sources cannot be made; what the sync said, with words. */
+MUST_CHECK int node_dataset_sync(struct node_dataset *d, const struct node_sync_request *request,
+				 struct node_sync *ret, struct err *err);
 
 /* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
 MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);

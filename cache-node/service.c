@@ -504,14 +504,16 @@ struct sync_watch {
 	char *id;
 };
 
-static bool send_sync_progress(void *ctx, uint64_t objects)
+static bool send_sync_progress(void *ctx, const struct node_sync *now)
 {
 	const struct sync_watch *w = ctx;
 	Larder__V1__JobProgress p = LARDER__V1__JOB_PROGRESS__INIT;
 
 	p.id = w->id;
 	p.state = LARDER__V1__JOB_PROGRESS__STATE__RUNNING;
-	p.objects_done = objects;
+	p.objects_done = now->objects;
+	p.objects_total = now->expected;
+	p.bytes_done = now->bytes;
 	return rpc_send(w->call, &p.base) == 0;
 }
 
@@ -519,12 +521,19 @@ static int run_sync(struct task *t, struct node_dataset *d, const Larder__V1__Jo
 {
 	struct sync_watch w = {.call = t->call, .id = q->id};
 	Larder__V1__JobProgress p = LARDER__V1__JOB_PROGRESS__INIT;
+	struct node_sync_request request = {
+		.globs = q->globs, .count = q->n_globs, .progress = send_sync_progress, .ctx = &w};
+	struct node_sync done;
 
-	int r = node_dataset_sync(d, send_sync_progress, &w, err);
+	int r = node_dataset_sync(d, &request, &done, err);
 	if (r)
 		return r;
 	p.id = q->id;
 	p.state = LARDER__V1__JOB_PROGRESS__STATE__COMPLETE;
+	p.objects_done = p.objects_total = done.objects;
+	p.bytes_done = p.bytes_total = done.bytes;
+	p.version = done.version;
+	p.changed = done.changed;
 	return rpc_send(t->call, &p.base);
 }
 

@@ -274,7 +274,7 @@ static inline struct node_dataset *test_find(struct test_node *t, const char *fu
 	return d;
 }
 
-static inline bool test_go_on(void *ctx, uint64_t objects)
+static inline bool test_go_on(void *ctx, const struct node_sync *now)
 {
 	return true;
 }
@@ -284,7 +284,9 @@ static inline struct catalog_head test_sync(struct node_dataset *d)
 {
 	struct catalog_head head;
 
-	assert_int_equal(node_dataset_sync(d, test_go_on, NULL, NULL), 0);
+	struct node_sync_request q = {.progress = test_go_on};
+	struct node_sync done;
+	assert_int_equal(node_dataset_sync(d, &q, &done, NULL), 0);
 	assert_int_equal(node_dataset_head(d, &head, NULL), 0);
 	return head;
 }

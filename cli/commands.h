@@ -47,7 +47,7 @@ enum { COMMON_OPERANDS_MAX = 3 };
 struct common_options {
 	const char *instance; /* NULL: choose */
 	bool json, long_form, recursive, force, help;
-	const char *operand; /* NULL: none */
+	const char *operand;                       /* NULL: none */
 	const char *more[COMMON_OPERANDS_MAX - 1]; /* those after it */
 	int operand_count;
 };

@@ -34,6 +34,8 @@ static size_t commands(struct command ret[COMMANDS_MAX])
 		 common_option_specs, COMMON_BASIC},
 		{"evict", "DATASET[:/PATH|GLOB]", "drop files from the cache", job_command,
 		 common_option_specs, COMMON_BASIC},
+		{"sync", "DATASET[:/PATH|GLOB]", "list the sources anew, all or a part of the tree",
+		 job_command, common_option_specs, COMMON_BASIC},
 		{"doctor", "", "what this machine offers, and what each missing piece costs", doctor_command,
 		 common_option_specs, COMMON_BASIC},
 		{"version", "", "the version of this program", version_command, common_option_specs,

@@ -15,8 +15,8 @@
 #include "common/base/quantity.h"
 
 /* Connects, runs @ask, and ends both. The exit status. */
-static int with_node(const struct common_options *o, int (*ask)(void *ctx, struct rpc_client *c, struct err *err),
-		     void *ctx)
+static int with_node(const struct common_options *o,
+		     int (*ask)(void *ctx, struct rpc_client *c, struct err *err), void *ctx)
 {
 	char name[NAME_LABEL_MAX + 1];
 	struct rpc_client *c = NULL;
@@ -67,7 +67,8 @@ static void print_version(const Larder__V1__Version *v)
 	if (localtime_r(&seconds, &tm))
 		(void)strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
 	if (v->mounts)
-		(void)snprintf(mounts, sizeof mounts, ", %u %s", v->mounts, v->mounts == 1 ? "mount" : "mounts");
+		(void)snprintf(mounts, sizeof mounts, ", %u %s", v->mounts,
+			       v->mounts == 1 ? "mount" : "mounts");
 	(void)printf("%8llu  %s  %12s files  %10s%s%s%s\n", (unsigned long long)v->version, date,
 		     human_count(v->files, files), bytes, v->latest ? "  latest" : "",
 		     v->pinned ? "  pinned" : "", mounts);
@@ -82,8 +83,8 @@ static int ask_versions(void *ctx, struct rpc_client *c, struct err *err)
 {
 	struct question *q = ctx;
 	ProtobufCMessage *m;
-	int r = rpc_unary(c, "/larder.v1.Node/Versions", &q->name.base, &larder__v1__versions_reply__descriptor,
-			  NODE_CALL_NS, false, &m, err);
+	int r = rpc_unary(c, "/larder.v1.Node/Versions", &q->name.base,
+			  &larder__v1__versions_reply__descriptor, NODE_CALL_NS, false, &m, err);
 
 	if (r)
 		return r;
@@ -117,8 +118,8 @@ static int read_version(const char *text, uint64_t *ret, struct err *err)
 	errno = 0;
 	unsigned long long v = strtoull(text, &end, 10);
 	if (errno || !v || *end || text[0] < '0' || text[0] > '9')
-		return err_set(err, -EINVAL, "\"%.80s\" is no number of a version; larder versions lists them",
-			       text);
+		return err_set(err, -EINVAL,
+			       "\"%.80s\" is no number of a version; larder versions lists them", text);
 	*ret = v;
 	return 0;
 }
@@ -157,8 +158,8 @@ static int ask_diff(void *ctx, struct rpc_client *c, struct err *err)
 	request.dataset = &q->name;
 	request.from = q->from;
 	request.to = q->to;
-	int r = rpc_stream_open(c, "/larder.v1.Node/Diff", &request.base, &larder__v1__change_batch__descriptor,
-				0, false, &s, err);
+	int r = rpc_stream_open(c, "/larder.v1.Node/Diff", &request.base,
+				&larder__v1__change_batch__descriptor, 0, false, &s, err);
 	if (r)
 		return r;
 	while ((r = rpc_stream_next(s, &m, err)) > 0) {

@@ -113,6 +113,9 @@ struct manifest_builder_config {
 	int temp_dir_fd;      /* sorted runs go to unlinked files below it; borrowed for the builder's life */
 	uint64_t memory_max;  /* bytes for sorting; at least 1 MiB */
 	int64_t dir_mtime_ns; /* for directories nobody listed */
+	/* Entries are an earlier tree's but for a part that was listed anew: what that tree skipped is what this one does.
+	 * NULL: count. Borrowed until manifest_builder_finish(). */
+	const struct manifest_stats *of_part;
 	uint32_t chunk_bytes; /* target size of a chunk; 0: 4 MiB. Tests make it small */
 };
 

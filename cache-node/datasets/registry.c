@@ -16,6 +16,7 @@ static void destroy(struct node_dataset *d)
 {
 	syncing_stop(d);
 	(void)source_set_free(d->set, d->all->config.cache);
+	syncing_forget(&d->want);
 	(void)pthread_mutex_destroy(&d->lock);
 	(void)pthread_cond_destroy(&d->changed);
 	(void)mem_free(d);
@@ -259,9 +260,8 @@ void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access 
 {
 	(void)pthread_mutex_lock(&d->lock);
 	const struct dataset *spec = d->set->spec;
-	*ret = (struct node_dataset_access){.uid = spec->access.uid,
-					    .gid = spec->access.gid,
-					    .mode = spec->access.mode};
+	*ret = (struct node_dataset_access){
+		.uid = spec->access.uid, .gid = spec->access.gid, .mode = spec->access.mode};
 	(void)pthread_mutex_unlock(&d->lock);
 }
 

@@ -9,13 +9,64 @@
 #include "cache-node/datasets/internal.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/dataset/glob.h"
 
+#define WANT_MAX       DATASET_LIST_MAX
 #define SYNC_MEMORY    (32ULL << 20)
 #define RETRY_FIRST_NS (1 * NS_PER_S) /* after a failed sync; doubles */
 #define RETRY_LAST_NS  (60 * NS_PER_S)
 
+void syncing_want(struct node_dataset *d)
+{
+	d->wanted++;
+	d->want_all = true;
+}
+
+void syncing_forget(struct dataset_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		(void)mem_free(list->items[i]);
+	(void)mem_free(list->items);
+	*list = (struct dataset_list){.items = NULL};
+}
+
+/* Adds to what the next sync lists; where that grows too long, it lists everything. The lock is held. */
+static void want_globs(struct node_dataset *d, char *const *globs, size_t count)
+{
+	char **more = count && d->want.count + count <= WANT_MAX
+			      ? mem_resize(d->want.items, d->want.count + count, sizeof *more)
+			      : NULL;
+
+	d->wanted++;
+	if (more)
+		d->want.items = more;
+	d->want_all |= !more;
+	for (size_t i = 0; more && i < count; i++) {
+		char *copy = mem_strdup(globs[i]);
+		d->want_all |= !copy;
+		if (copy)
+			d->want.items[d->want.count++] = copy;
+	}
+}
+
+/* What the sync that begins now lists: a borrowed list in *ret, whose memory is in *ret_taken. None: all. The lock is held. */
+static bool take_wanted(struct node_dataset *d, struct sync_scope *ret, struct dataset_list *ret_taken)
+{
+	const struct dataset_list *paths = &d->set->spec->sync.paths;
+	bool asked = d->wanted > d->finished, all = asked ? d->want_all : d->due_all || !paths->count;
+
+	*ret_taken = d->want;
+	const struct dataset_list *from = asked ? ret_taken : paths;
+	*ret = all ? (struct sync_scope){.count = 0} : (struct sync_scope){from->items, from->count};
+	d->want = (struct dataset_list){.items = NULL};
+	d->want_all = false;
+	return all;
+}
+
 static void note_result(struct node_dataset *d, const struct sync_result *result)
 {
+	d->made_version = result->moved;
 	d->head = result->head;
 	d->stats = result->stats;
 	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
@@ -45,14 +96,19 @@ static void sync_once(struct node_dataset *d)
 				 .temp_dir_fd = d->all->config.temp_dir_fd,
 				 .memory_max = SYNC_MEMORY,
 				 .progress = &d->progress};
+	struct dataset_list taken;
 	struct sync_result result;
 	struct err err = {0};
+	bool all = take_wanted(d, &q.scope, &taken);
 
 	atomic_store(&d->progress.objects, 0);
+	atomic_store(&d->progress.bytes, 0);
+	atomic_store(&d->progress.expected, all ? d->stats.files : 0);
 	if (!d->head.version)
 		d->phase = LARDER__V1__DATASET_STATUS__PHASE__SYNCING;
 	(void)pthread_mutex_unlock(&d->lock);
 	int r = sync_run(&q, &result, &err);
+	syncing_forget(&taken);
 	(void)pthread_mutex_lock(&d->lock);
 	if (r == -ECANCELED)
 		return;
@@ -68,6 +124,7 @@ static void sync_once(struct node_dataset *d)
 	}
 	int64_t wait = r ? d->retry_ns : set->spec->sync.interval_ns;
 	d->due_ns = wait ? clock_mono_ns() + wait : 0;
+	d->due_all = r && all; /* what failed is listed again, not less */
 	d->finished = ticket;
 	if (!r && result.moved) {
 		d->announce = true;
@@ -173,32 +230,45 @@ void syncing_stop(struct node_dataset *d)
 	d->thread_started = false;
 }
 
-int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects), void *ctx,
+/* One turn of waiting. The lock is held, and given up meanwhile. */
+static int wait_for_sync(struct node_dataset *d, const struct node_sync_request *q, struct err *err)
+{
+	if (d->stop)
+		return err_set(err, -ENOENT, "%s is being deleted", d->name);
+	if (!d->sources_ready)
+		return err_set(err, -EAGAIN, "%s", d->message_text);
+	node_dataset_wait_until(d, clock_mono_ns() + 200 * NS_PER_MS);
+	struct node_sync now = {.objects = atomic_load(&d->progress.objects),
+				.bytes = atomic_load(&d->progress.bytes),
+				.expected = atomic_load(&d->progress.expected)};
+	(void)pthread_mutex_unlock(&d->lock);
+	int r = q->progress(q->ctx, &now) ? 0 : err_set(err, -ECANCELED, "the caller went away");
+	(void)pthread_mutex_lock(&d->lock);
+	return r;
+}
+
+int node_dataset_sync(struct node_dataset *d, const struct node_sync_request *request, struct node_sync *ret,
 		      struct err *err)
 {
 	int r = 0;
 
-	(void)pthread_mutex_lock(&d->lock);
-	uint64_t ticket = ++d->wanted;
-	(void)pthread_cond_broadcast(&d->changed);
-	while (d->finished < ticket && !r) {
-		if (d->stop) {
-			r = err_set(err, -ENOENT, "%s is being deleted", d->name);
-			break;
-		}
-		if (!d->sources_ready) {
-			r = err_set(err, -EAGAIN, "%s", d->message_text);
-			break;
-		}
-		node_dataset_wait_until(d, clock_mono_ns() + 200 * NS_PER_MS);
-		uint64_t objects = atomic_load(&d->progress.objects);
-		(void)pthread_mutex_unlock(&d->lock);
-		if (!progress(ctx, objects))
-			r = err_set(err, -ECANCELED, "the caller went away");
-		(void)pthread_mutex_lock(&d->lock);
+	for (size_t i = 0; i < request->count; i++) {
+		const char *wrong = glob_error(request->globs[i]);
+		if (wrong)
+			return err_set(err, -EINVAL, "\"%.150s\": %s", request->globs[i], wrong);
 	}
+	(void)pthread_mutex_lock(&d->lock);
+	want_globs(d, request->globs, request->count);
+	uint64_t ticket = d->wanted;
+	(void)pthread_cond_broadcast(&d->changed);
+	while (d->finished < ticket && !r)
+		r = wait_for_sync(d, request, err);
 	if (!r && d->last_error)
 		r = err_set(err, d->last_error, "%s", d->message_text);
+	*ret = (struct node_sync){.objects = d->stats.files,
+				  .bytes = d->stats.bytes,
+				  .version = d->head.version,
+				  .changed = d->made_version};
 	(void)pthread_mutex_unlock(&d->lock);
 	return r;
 }

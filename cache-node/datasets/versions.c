@@ -77,9 +77,10 @@ static int kept_locked(struct node_dataset *d, uint64_t version, struct catalog_
 			       (unsigned long long)version, d->name, (unsigned long long)newest.version);
 	}
 	if (!sources_of_config(d, found.config))
-		return err_set(err, -ENOENT,
-			       "version %llu of %s was listed from other sources, which are not known any more",
-			       (unsigned long long)version, d->name);
+		return err_set(
+			err, -ENOENT,
+			"version %llu of %s was listed from other sources, which are not known any more",
+			(unsigned long long)version, d->name);
 	*ret = found;
 	return 0;
 }

@@ -146,7 +146,9 @@ static void waiting_for_a_version_ends_with_the_reason(void **state)
 	assert_string_equal(err.text, "waiting for Secret default/keys");
 	assert_int_equal(node_dataset_wait(d, clock_mono_ns() + TEST_WAIT_NS, at_once, NULL, &head, &err),
 			 -ECANCELED);
-	assert_int_equal(node_dataset_sync(d, test_go_on, NULL, &err), -EAGAIN);
+	struct node_sync_request q = {.progress = test_go_on};
+	struct node_sync done;
+	assert_int_equal(node_dataset_sync(d, &q, &done, &err), -EAGAIN);
 	datasets_unref(d);
 }
 

@@ -95,9 +95,9 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->access.gid, 100);
 	assert_int_equal(d->access.mode, 0440);
 	const char *const unacted[] = {
-		"spec.sync.paths",    "spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",
-		"spec.cache.pin",     "spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth",
-		"spec.volume.create", "spec.volume.profile", "spec.volume.openWait"};
+		"spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",    "spec.cache.pin",
+		"spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth", "spec.volume.create",
+		"spec.volume.profile", "spec.volume.openWait"};
 	assert_int_equal(d->unacted.count, LENGTH(unacted));
 	for (size_t i = 0; i < LENGTH(unacted); i++)
 		assert_string_equal(d->unacted.items[i], unacted[i]);
