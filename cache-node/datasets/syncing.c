@@ -34,10 +34,11 @@ void syncing_forget(struct dataset_list *list)
 /* Adds to what the next sync lists; where that grows too long, it lists everything. The lock is held. */
 static void want_globs(struct node_dataset *d, char *const *globs, size_t count)
 {
-	char **more = count && d->want.count + count <= WANT_MAX
-			      ? mem_resize(d->want.items, d->want.count + count, sizeof *more)
-			      : NULL;
+	size_t all = d->want.count + count;
+	char **more = NULL;
 
+	if (count && all <= WANT_MAX)
+		more = mem_resize(d->want.items, all, sizeof(char *));
 	d->wanted++;
 	if (more)
 		d->want.items = more;
