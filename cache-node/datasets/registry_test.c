@@ -87,8 +87,9 @@ static void a_deleted_dataset_is_gone_with_its_head_and_its_cached_bytes(void **
 	assert_int_equal(datasets_delete(t->datasets, "default", "x", &err), 0);
 	assert_null(datasets_find(t->datasets, "default/x"));
 	assert_int_equal(catalog_head_get(t->catalog, "default/x", &head), -ENOENT);
-	assert_int_equal(node_dataset_sync(d, test_go_on, NULL, &err),
-			 -ENOENT); /* who still holds it is told */
+	const struct node_sync_request q = {.progress = test_go_on};
+	struct node_sync done;
+	assert_int_equal(node_dataset_sync(d, &q, &done, &err), -ENOENT); /* who still holds it is told */
 	datasets_unref(d);
 	assert_int_equal(datasets_delete(t->datasets, "default", "x", &err), -ENOENT);
 	assert_string_equal(err.text, "there is no dataset default/x");

@@ -59,7 +59,7 @@ static bool take_wanted(struct node_dataset *d, struct sync_scope *ret, struct d
 
 	*ret_taken = d->want;
 	const struct dataset_list *from = asked ? ret_taken : paths;
-	*ret = all ? (struct sync_scope){.count = 0} : (struct sync_scope){from->items, from->count};
+	*ret = (struct sync_scope){.globs = from->items, .count = all ? 0 : from->count};
 	d->want = (struct dataset_list){.items = NULL};
 	d->want_all = false;
 	return all;
