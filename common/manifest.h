@@ -24,9 +24,9 @@
 #include "common/base/hash.h"
 #include "common/validator.h"
 
-#define MANIFEST_NAME_MAX 255  /* bytes of one path component */
-#define MANIFEST_PATH_MAX 4095 /* bytes of a path, without a NUL */
-#define MANIFEST_DELTAS_MAX 4  /* over one base */
+#define MANIFEST_NAME_MAX   255  /* bytes of one path component */
+#define MANIFEST_PATH_MAX   4095 /* bytes of a path, without a NUL */
+#define MANIFEST_DELTAS_MAX 4    /* over one base */
 
 /* UNLISTED is reserved for directories that are listed on first use; no builder writes it yet. */
 enum manifest_type { MANIFEST_FILE = 1, MANIFEST_DIR = 2, MANIFEST_SYMLINK = 3, MANIFEST_UNLISTED = 4 };
@@ -49,10 +49,10 @@ struct manifest_entry {
 
 /* Private to the reader: where it stands in a chunk, so that the next entry needs no search. All zero: nowhere. */
 struct manifest_cursor {
-	uint32_t offset, limit; /* of the next entry and of its block's end, in the chunk */
-	uint32_t index;         /* of the next entry in the chunk */
-	uint32_t path_len;      /* of the entry before, in its block */
-	int64_t seconds;        /* of the entry before, as the three below */
+	uint32_t offset, limit;            /* of the next entry and of its block's end, in the chunk */
+	uint32_t index;                    /* of the next entry in the chunk */
+	uint32_t path_len;                 /* of the entry before, in its block */
+	int64_t seconds;                   /* of the entry before, as the three below */
 	uint64_t next_ordinal, next_below; /* after the edit before, in a delta */
 	uint16_t mode, source;
 	uint8_t shape[3];
@@ -81,9 +81,9 @@ struct manifest_found {
 
 struct manifest_stats {
 	uint64_t entries, files, dirs, symlinks;
-	uint64_t bytes;        /* sum of file sizes */
-	uint64_t no_validator; /* files whose validator is NONE */
-	uint64_t skipped;      /* keys that could not be shown as names (builder) */
+	uint64_t bytes;                 /* sum of file sizes */
+	uint64_t no_validator;          /* files whose validator is NONE */
+	uint64_t skipped;               /* keys that could not be shown as names (builder) */
 	uint64_t chunks, encoded_bytes; /* of base and deltas; bytes with the root */
 	uint64_t size_histogram
 		[48]; /* files by bit length of their size: [0] empty, [k] sizes in [2^(k-1), 2^k) */
@@ -146,7 +146,8 @@ MUST_CHECK int manifest_builder_add(struct manifest_builder *b, const struct man
 				    struct err *err);
 
 /* Sorts, writes chunks and root to @sink, returns the root's hash and the statistics. Equal entries give equal hashes, in
- * whatever order they were added, over the same version before; the same tree as that version's gives its root. The builder can only be freed afterwards. */
+ * whatever order they were added, over the same version before; the same tree as that version's gives its root. The builder
+ * can only be freed afterwards. */
 MUST_CHECK int manifest_builder_finish(struct manifest_builder *b, const struct manifest_sink *sink,
 				       struct hash256 *ret_root, struct manifest_stats *ret_stats,
 				       struct err *err);

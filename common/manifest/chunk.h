@@ -1,6 +1,7 @@
 /*
  * chunk - the bytes of one chunk of a manifest: blocks of 32 front-coded entries and an index of the blocks
- * (docs/formats/manifest.md). In a chunk of a delta they are edits: entries that say what becomes of the table below. A codec: no syscalls; the input of the reading half is not trusted.
+ * (docs/formats/manifest.md). In a chunk of a delta they are edits: entries that say what becomes of the table below.
+ * A codec: no syscalls; the input of the reading half is not trusted.
  */
 #ifndef COMMON_MANIFEST_CHUNK_H
 #define COMMON_MANIFEST_CHUNK_H

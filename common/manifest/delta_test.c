@@ -276,6 +276,8 @@ static void compare_diffs(const struct pair *old, const struct pair *now)
 
 static void close_pair(struct pair *p)
 {
+	if (!p)
+		return;
 	manifest_free(p->a);
 	manifest_free(p->b);
 	free(p);
@@ -377,7 +379,7 @@ static void a_few_changes_add_few_bytes(void **state)
 	for (int i = 0; i < 100; i++) {
 		m.items[rng_below(&r, m.count)].size++;
 		snprintf(name, sizeof name, "dir%03d/new%d", (int)rng_below(&r, 1000), i);
-		strcpy(add_item(&m)->path, name);
+		snprintf(add_item(&m)->path, sizeof name, "%s", name);
 		m.items[m.count - 1].type = MANIFEST_FILE;
 	}
 	root = build(&m, &s, before, 0, &stats);

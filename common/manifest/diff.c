@@ -1,8 +1,8 @@
 /*
  * Versions that share their base differ only where a delta that they do not share has an edit: those keys are looked up on both
- * sides. Otherwise both tables are walked side by side. A side that stands at the beginning of a chunk knows its key from the root and has
- * decoded nothing; when both stand so at chunks of one hash, both step over them unread. (With
- * deltas over them, chunks do not say what the table holds; then all is read.)
+ * sides. Otherwise both tables are walked side by side. A side that stands at the beginning of a chunk knows its key from the
+ * root and has decoded nothing; when both stand so at chunks of one hash, both step over them unread. (With deltas over them,
+ * chunks do not say what the table holds; then all is read.)
  */
 #include <errno.h>
 #include <string.h>

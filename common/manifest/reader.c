@@ -351,7 +351,7 @@ static int find_in_base(struct manifest *m, const struct path_key *k, struct man
 static int find_in_tables(struct manifest *m, const struct path_key *k, struct manifest_found *f,
 			  struct chunk_entry *ret, uint64_t *ret_ordinal)
 {
-	struct edit_found on_way[MANIFEST_DELTAS_MAX];
+	struct edit_found on_way[MANIFEST_DELTAS_MAX] = {{.is_edit = false}};
 	size_t table = m->t.count - 1;
 	uint64_t ordinal = 0;
 	int r = 0;

@@ -58,6 +58,7 @@ struct edit_found {
 	uint64_t until;        /* by ordinal: up to this ordinal; UINT64_MAX: to the end */
 };
 
+/* Where an ordinal of the table that the delta makes lies. 0, -ERR_CORRUPT, what map answered; as the next two. */
 MUST_CHECK int edits_by_ordinal(struct manifest *m, size_t table, uint64_t ordinal, struct edit_found *ret);
 
 /* is_edit: *ret_entry is filled, and its path stands in @f, whose cursor is behind it. */
