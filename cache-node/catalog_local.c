@@ -125,13 +125,13 @@ static int head_decode(const void *bytes, size_t len, struct catalog_head *ret)
 	return 0;
 }
 
-/* "namespace/name": one slash, no dots at the start of either part, so the name is a safe relative path. */
+/* "namespace/name": one slash and no dots, so the name is a safe relative path and no temporary file's. */
 static bool is_name(const char *dataset)
 {
 	const char *slash = strchr(dataset, '/');
 
-	return slash && slash != dataset && slash[1] && !strchr(slash + 1, '/') && dataset[0] != '.' &&
-	       slash[1] != '.' && strlen(dataset) < CATALOG_NAME_MAX;
+	return slash && slash != dataset && slash[1] && !strchr(slash + 1, '/') && !strchr(dataset, '.') &&
+	       strlen(dataset) < CATALOG_NAME_MAX;
 }
 
 #define VERSION_PATH_MAX (CATALOG_NAME_MAX + 21) /* and a slash and a number */
@@ -200,13 +200,25 @@ static int newest_first(const void *a, const void *b)
 	return x->version < y->version ? 1 : x->version > y->version ? -1 : 0;
 }
 
-/* Adds the version that a file name says; other names and unreadable files are none. 0 or -ENOMEM. */
+/* The next entry of a folder, NULL at its end; an error of reading is not taken for the end. */
+static int next_name(DIR *d, const struct dirent **ret)
+{
+	errno = 0;
+	*ret = readdir(d);
+	return *ret ? 0 : -errno;
+}
+
+/* Adds the version that a file name says; other names and files that are no head are none. An error of reading is one: whoever
+ * collects chunks must not take a version for absent. */
 static int add_version(int dir, const char *name, struct catalog_head **list, size_t *count)
 {
 	struct catalog_head head;
 
-	if (name[strspn(name, "0123456789")] || read_head(dir, name, &head))
+	if (name[strspn(name, "0123456789")])
 		return 0;
+	int r = read_head(dir, name, &head);
+	if (r)
+		return r == -ENOENT || r == -EFBIG || r == -ERR_CORRUPT ? 0 : r;
 	struct catalog_head *more = mem_resize(*list, *count + 1, sizeof *more);
 	if (!more)
 		return -ENOMEM;
@@ -230,7 +242,8 @@ static int version_files(struct catalog *c, const char *dataset, struct catalog_
 		*ret = NULL;
 		return r;
 	}
-	for (const struct dirent *e; !r && (e = readdir(d));)
+	const struct dirent *e;
+	while (!r && (r = next_name(d, &e)) == 0 && e)
 		r = add_version(fd, e->d_name, &list, &count);
 	(void)closedir(d);
 	if (r) {
@@ -344,7 +357,8 @@ static int visit_namespace(struct catalog *c, const char *namespace_,
 		(void)fd_close(fd);
 		return r;
 	}
-	for (const struct dirent *e; !r && (e = readdir(d));) {
+	const struct dirent *e;
+	while (!r && (r = next_name(d, &e)) == 0 && e) {
 		if (strchr(e->d_name, '.'))
 			continue;
 		(void)snprintf(dataset, sizeof dataset, "%s/%.255s", namespace_, e->d_name);
@@ -365,7 +379,8 @@ int catalog_each_version(struct catalog *c, int (*visit)(void *ctx, const struct
 		(void)fd_close(fd);
 		return r;
 	}
-	for (const struct dirent *e; !r && (e = readdir(d));)
+	const struct dirent *e;
+	while (!r && (r = next_name(d, &e)) == 0 && e)
 		if (e->d_name[0] != '.')
 			r = visit_namespace(c, e->d_name, visit, ctx);
 	(void)closedir(d);
