@@ -138,6 +138,35 @@ MUST_CHECK int cache_evict(struct cache_object *o, bool force, uint64_t *ret_fre
 /* No object of @s may be fetched any more: cancels its fetches and waits for them. Before source_free(). */
 void cache_source_gone(struct cache *c, struct source *s);
 
+/* Why an object left a tier. */
+enum cache_cause {
+	CACHE_CAUSE_ROOM = 1, /* room was needed, and it was used least */
+	CACHE_CAUSE_ASKED,    /* cache_evict() */
+	CACHE_CAUSE_BAD       /* its bytes or its sidecar were not what was written */
+};
+#define CACHE_DEPARTURES 100 /* are remembered */
+#define CACHE_NEXT_MAX   10
+#define CACHE_KEY_BYTES  115
+#define CACHE_NO_DATASET UINT32_MAX
+
+/* An object that left a tier, or would. */
+struct cache_departure {
+	struct hash256 id;
+	char key[CACHE_KEY_BYTES]; /* the end of its key; "" where it is not known */
+	uint64_t bytes;            /* physical */
+	int64_t when_ns;           /* it left, since 1970 */
+	int64_t used_ns;  /* last use, since 1970; after a restart: when it was written */
+	uint32_t dataset; /* CACHE_NO_DATASET: not known */
+	size_t tier;
+	enum cache_cause cause;
+};
+
+/* What left last, the youngest first. The number. */
+size_t cache_departures(struct cache *c, struct cache_departure ret[CACHE_DEPARTURES]);
+
+/* What would leave tier number @tier next if it needed room now, the first first: a forecast. The number. */
+size_t cache_next(struct cache *c, size_t tier, struct cache_departure ret[CACHE_NEXT_MAX]);
+
 #define CACHE_LATENCY_BUCKETS 20
 struct cache_histogram { /* bucket i: up to 1 us << i; the last is unbounded */
 	uint64_t count[CACHE_LATENCY_BUCKETS];
@@ -147,6 +176,10 @@ struct cache_tier_stats {
 	enum cache_tier_kind kind;
 	char name[256];
 	uint64_t bytes_used, bytes_max, objects, sealed, evicted, evicted_bytes;
+	uint64_t bytes_high, bytes_low; /* eviction starts above the one and ends at the other */
+	/* Of the policy: objects that are new, that stay, that are held open or pinned; names of objects that left; those of them that
+	 * came back. */
+	uint64_t newcomers, residents, held, ghosts, ghost_hits;
 	bool failed; /* an fsync or I/O error cost us the device */
 };
 struct cache_stats {

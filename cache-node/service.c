@@ -10,6 +10,7 @@
 #include "cache-node/fuse/nodes.h"
 #include "cache-node/job/job.h"
 #include "cache-node/listing.h"
+#include "cache-node/tier_status.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/rpc.h"
@@ -284,31 +285,6 @@ static void add_mount(void *ctx, const struct session_stats *stats)
 	w->reply.mounts[w->reply.n_mounts++] = m;
 }
 
-static void add_tiers(struct status_work *w, struct cache *cache)
-{
-	struct cache_stats stats;
-
-	cache_stats_get(cache, &stats);
-	for (size_t i = 0; i < stats.tier_count && !w->error; i++) {
-		const struct cache_tier_stats *from = &stats.tiers[i];
-		Larder__V1__TierStatus *t = mem_alloc(sizeof *t);
-		if (!t || grow(&w->reply.tiers, w->reply.n_tiers)) {
-			(void)mem_free(t);
-			w->error = -ENOMEM;
-			return;
-		}
-		larder__v1__tier_status__init(t);
-		t->kind = text_or_empty(from->kind == CACHE_TIER_DRAM ? "dram" : "disk");
-		t->name = text_or_empty(from->name);
-		t->bytes_used = from->bytes_used;
-		t->bytes_max = from->bytes_max;
-		t->objects = from->objects;
-		t->evicted = from->evicted;
-		t->failed = from->failed;
-		w->reply.tiers[w->reply.n_tiers++] = t;
-	}
-}
-
 static void add_node(struct status_work *w, const struct service_config *c)
 {
 	Larder__V1__NodeStatus *n = w->error ? NULL : mem_alloc(sizeof *n);
@@ -353,7 +329,7 @@ static void run_status(struct task *t)
 	if (!w.error)
 		datasets_each(c->datasets, add_dataset, &w);
 	if (!w.error)
-		add_tiers(&w, c->cache);
+		w.error = tier_status_add(c->cache, c->datasets, q->objects, &w.reply);
 	if (!w.error)
 		mounts_each(c->mounts, add_mount, &w);
 	if (!w.error)

@@ -42,15 +42,15 @@ int command_fail(int status, const struct err *err, int code);
 /* What most commands take. */
 struct common_options {
 	const char *instance; /* NULL: choose */
-	bool json, long_form, recursive, force, help;
+	bool json, long_form, recursive, force, objects, help;
 	const char *operand; /* NULL: none */
 };
 
 extern const struct option_spec
 	common_option_specs[]; /* instance, output, help; then long, recursive; then force */
 enum { COMMON_BASIC = 3, COMMON_LIST = 5 };
-extern const struct option_spec down_option_specs[];
-enum { DOWN_OPTIONS = 3 };
+extern const struct option_spec down_option_specs[], status_option_specs[];
+enum { DOWN_OPTIONS = 3, STATUS_OPTIONS = 4 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
  * @operands: how many are needed at least and allowed at most, 0 or 1. */

@@ -19,7 +19,7 @@ static size_t commands(struct command ret[COMMANDS_MAX])
 		{"down", "[INSTANCE]", "unmount and end an instance", down_command, down_option_specs,
 		 DOWN_OPTIONS},
 		{"status", "[DATASET]", "datasets, tiers, mounts and the node", status_command,
-		 common_option_specs, COMMON_BASIC},
+		 status_option_specs, STATUS_OPTIONS},
 		{"ls", "DATASET[:/PATH|GLOB]", "what is in a dataset", ls_command, common_option_specs,
 		 COMMON_LIST},
 		{"stat", "DATASET:/PATH", "all that is known of one file or folder", stat_command,

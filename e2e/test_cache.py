@@ -39,6 +39,33 @@ def test_a_tier_stays_within_its_limit_and_reads_stay_right(origin, instance):
     assert held <= 20 << 20
 
 
+def test_status_tells_what_left_the_cache_and_why_and_what_would_go_next(origin, instance):
+    for i in range(24):
+        origin.put(f"train/f{i:02}", random_bytes(1 << 20, i))
+    instance.start(s3_dataset(origin.endpoint), disk="16Mi")
+    for turn in range(2):
+        for i in range(4):
+            assert (instance.mount / f"train/f{i:02}").read_bytes() == random_bytes(1 << 20, i), (turn, i)
+    for i in range(4, 24):
+        assert (instance.mount / f"train/f{i:02}").read_bytes() == random_bytes(1 << 20, i), i
+    instance.cli("evict", "data:/train/f00", check=0)
+    wait_for("the tier to be below its watermark", lambda: instance.json("status")["tiers"][0]["bytes_used"]
+             <= instance.json("status")["tiers"][0]["bytes_high"])
+    assert "left" not in instance.json("status") or not instance.json("status")["left"]
+    status = instance.json("status", "--objects")
+    left = {entry["key"]: entry for entry in status["left"]}
+    assert left["train/f00"]["cause"] == "asked"
+    assert left["train/f00"]["dataset"] == "default/data"
+    assert left["train/f00"]["bytes"] >= 1 << 20
+    room = [key for key, entry in left.items() if entry["cause"] == "room"]
+    assert len(room) >= 5
+    assert not {"train/f01", "train/f02", "train/f03"} & set(room)  # read twice: they stay
+    following = status["tiers"][0]["next"]
+    assert following and all(entry["key"].startswith("train/f") and entry["left_ns"] == 0 for entry in following)
+    text = instance.cli("status", "--objects", check=0).stdout
+    assert "would go next:" in text and "left the cache:" in text and "train/f00" in text
+
+
 def test_a_file_larger_than_every_tier_is_read_right_and_passes_by(origin, instance):
     data = random_bytes(40 << 20, 9)
     origin.put("big", data)

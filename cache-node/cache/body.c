@@ -20,6 +20,7 @@ static struct body *body_alloc(struct tier *t, const struct body_spec *spec)
 	b->tier = t;
 	b->id = spec->id;
 	b->validator = spec->validator;
+	sidecar_name(b->key, spec->key);
 	b->size = spec->size;
 	b->blocks = sidecar_blocks(spec->size);
 	memcpy(b->boot, spec->boot, sizeof b->boot);
@@ -63,6 +64,7 @@ static int write_header(struct body *b, bool sealed)
 	struct sidecar_header h = {.sealed = sealed, .size = b->size, .id = b->id, .validator = b->validator};
 	uint8_t bytes[SIDECAR_HEADER_BYTES];
 	memcpy(h.boot, b->boot, sizeof h.boot);
+	memcpy(h.key, b->key, sizeof h.key);
 	sidecar_encode(&h, bytes);
 	return fd_pwrite_full(b->side_fd, bytes, sizeof bytes, 0);
 }

@@ -22,6 +22,7 @@ struct body {
 	struct tier *tier;
 	struct hash256 id;
 	struct validator validator;
+	char key[SIDECAR_KEY_BYTES];
 	uint64_t size, blocks;
 	uint8_t boot[SIDECAR_BOOT_BYTES]; /* this boot */
 	int fd, side_fd;
@@ -40,6 +41,7 @@ struct body_spec {
 	struct hash256 id;
 	uint64_t size;
 	struct validator validator;
+	const char *key; /* borrowed */
 	uint8_t boot[SIDECAR_BOOT_BYTES];
 };
 

@@ -10,6 +10,9 @@
 #include "common/base/fd.h"
 #include "common/base/log.h"
 
+#define SPARE_OF_100 2
+#define SPARE_MIN    (UINT64_C(64) << 20)
+
 int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err)
 {
 	*t = (struct tier){.kind = config->kind, .objects_fd = -1, .bytes_max = config->bytes_max};
@@ -27,6 +30,27 @@ int tier_init(struct tier *t, const struct cache_tier_config *config, struct err
 void tier_done(struct tier *t)
 {
 	t->objects_fd = t->objects_fd > 0 ? fd_close(t->objects_fd) : -1;
+}
+
+/* Bytes that should stay free: what is on its way must find room while eviction makes more, so a small tier keeps a tenth. */
+static uint64_t spare(const struct tier *t)
+{
+	return MAX(t->bytes_max / 100 * SPARE_OF_100, MIN(SPARE_MIN, t->bytes_max / 10));
+}
+
+uint64_t tier_high(const struct tier *t)
+{
+	return t->bytes_max - spare(t);
+}
+
+uint64_t tier_low(const struct tier *t)
+{
+	return t->bytes_max - spare(t) - spare(t) / 2;
+}
+
+bool tier_is_high(const struct tier *t)
+{
+	return atomic_load(&t->used) > tier_high(t);
 }
 
 void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES])
