@@ -171,12 +171,14 @@ class Server:
 class Origin(Server):
     """larder-origin with made-up objects: {key: size as it takes it}."""
 
-    def __init__(self, ctx, objects, rate=0):
+    def __init__(self, ctx, objects, rate=0, connection_rate=0, first_byte_ms=0):
         super().__init__("origin", ctx.watch, ctx.work / "origin.log")
         command = [str(ctx.build / "bench/larder-origin"), "--listen", self.address]
         for key, size in objects.items():
             command += ["--synthetic", f"{BUCKET}/{key}:{size}"]
-        self.start(command + (["--rate", str(rate)] if rate else []))
+        for option, value in ("rate", rate), ("connection-rate", connection_rate), ("first-byte-ms", first_byte_ms):
+            command += [f"--{option}", str(value)] if value else []
+        self.start(command)
         self.keys = None
 
     def control(self, what, method):

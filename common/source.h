@@ -202,6 +202,16 @@ struct source_read_request {
 MUST_CHECK int source_read(struct source *s, const struct source_read_request *request,
 			   struct source_op **ret);
 
+#define SOURCE_REQUEST_MIN (UINT64_C(1) << 20)
+#define SOURCE_REQUEST_MAX (UINT64_C(16) << 20)
+
+/* How a read that delivered all of its @bytes went: times from its call to the first byte, and to the last. Any thread. */
+void source_took(struct source *s, uint64_t bytes, int64_t first_ns, int64_t whole_ns);
+
+/* How many bytes one read should ask for where more are wanted, as far as the reads so far tell: a power of two between
+ * SOURCE_REQUEST_MIN and SOURCE_REQUEST_MAX. Any thread. */
+MUST_CHECK uint64_t source_request_bytes(const struct source *s);
+
 /* From any thread, while done() has not been called. done() comes soon, with -ECANCELED unless it had ended. */
 void source_op_cancel(struct source_op *op);
 

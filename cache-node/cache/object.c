@@ -158,17 +158,9 @@ bool object_is_sealed(const struct cache_object *o)
 	return o->body && atomic_load(&o->body->sealed);
 }
 
-/* One fetch takes at most a quarter of the room to read ahead, which is half of the buffers: some are always under way. */
-static uint64_t span_bytes(const struct cache *c)
-{
-	uint64_t part = c->pool.used_max * SEGMENT_BYTES / 8 / PLAN_WINDOW_MIN * PLAN_WINDOW_MIN;
-	return MIN(MAX(part, PLAN_WINDOW_MIN), PLAN_SPAN_MAX);
-}
-
 struct plan *object_plan(struct cache_object *o)
 {
-	if (o->plan || o->size == 0 ||
-	    plan_new(o->size, SIDECAR_BLOCK_BYTES, span_bytes(o->cache), &o->plan) != 0)
+	if (o->plan || o->size == 0 || plan_new(o->size, SIDECAR_BLOCK_BYTES, &o->plan) != 0)
 		return o->plan;
 	for (uint64_t b = 0; o->body && b < o->body->blocks; b++)
 		if (body_has(o->body, b))

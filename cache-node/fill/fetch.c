@@ -21,10 +21,10 @@ struct op {
 	struct source_op *handle;         /* fetch_lock; NULL until the source named it */
 	bool launching, ended, cancelled; /* fetch_lock */
 	struct plan_span span;
-	uint64_t at, end;        /* object.lock: bytes before @at were delivered */
-	uint64_t in_flight;      /* fetch_lock: its part of cache.in_flight */
-	struct segment *segment; /* object.lock: being filled */
-	int64_t started_ns;
+	uint64_t at, end;             /* object.lock: bytes before @at were delivered */
+	uint64_t in_flight;           /* fetch_lock: its part of cache.in_flight */
+	struct segment *segment;      /* object.lock: being filled */
+	int64_t started_ns, first_ns; /* first_ns: after started_ns; 0: no byte came yet */
 };
 
 static uint64_t span_first(const struct plan_span *s)
@@ -145,6 +145,8 @@ static void op_filled(void *ctx, size_t len)
 {
 	struct op *op = ctx;
 	struct cache_object *o = op->object;
+	if (!op->first_ns)
+		op->first_ns = clock_mono_ns() - op->started_ns;
 	(void)pthread_mutex_lock(&o->lock);
 	struct segment *s = op->segment;
 	CHECK(s);
@@ -225,6 +227,7 @@ static void op_done(void *ctx, int status, const struct err *err)
 	struct cache *c = o->cache;
 	struct list launch;
 	list_init(&launch);
+	int64_t took_ns = clock_mono_ns() - op->started_ns;
 
 	(void)pthread_mutex_lock(&c->fetch_lock);
 	list_remove(&op->starving);
@@ -247,7 +250,9 @@ static void op_done(void *ctx, int status, const struct err *err)
 	fetch_collect(o, &launch);
 	(void)pthread_mutex_unlock(&o->lock);
 
-	histogram_add(&c->fill_latency, clock_mono_ns() - op->started_ns);
+	histogram_add(&c->fill_latency, took_ns);
+	if (status == 0)
+		source_took(op->source, op->end - span_first(&op->span), op->first_ns, took_ns);
 	fetch_launch(&launch);
 	fetch_feed(c);
 	(void)cache_put(o);
@@ -294,6 +299,14 @@ static uint64_t room_ahead(struct cache_object *o)
 	uint64_t room = room_of(c);
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	return o->passing ? 0 : room;
+}
+
+/* As many bytes as a request is worth, but at most half of the room to read ahead, which is half of the buffers: one fetch is
+ * under way while another ends. */
+static uint64_t span_bytes(const struct cache_object *o)
+{
+	uint64_t part = o->cache->pool.used_max * SEGMENT_BYTES / 4 / PLAN_WINDOW_MIN * PLAN_WINDOW_MIN;
+	return MAX(MIN(MIN(source_request_bytes(o->source), PLAN_SPAN_MAX), part), PLAN_WINDOW_MIN);
 }
 
 static bool collect_one(struct cache_object *o, const struct plan_span *span, struct list *launch)
@@ -364,6 +377,7 @@ void fetch_collect(struct cache_object *o, struct list *launch)
 	struct plan_span span;
 	if (!o->plan || is_over(o))
 		return;
+	plan_span_bytes(o->plan, span_bytes(o));
 	list_for_each (l, &o->waits) {
 		const struct wait *w = LIST_ENTRY(l, struct wait, link);
 		uint64_t end = w->read->offset + w->read->length;

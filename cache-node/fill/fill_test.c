@@ -29,6 +29,26 @@ static void a_read_of_an_absent_object_is_answered_and_the_rest_follows_by_a_loa
 	cache_put(o);
 }
 
+static void a_fetch_asks_for_what_its_source_says_a_request_is_worth(void **state)
+{
+	static const uint64_t worth[] = {1 * MB, 2 * MB, 8 * MB, 16 * MB};
+	struct rig *rig = *state;
+	for (size_t i = 0; i < LENGTH(worth); i++) {
+		char key[] = "0";
+		key[0] = (char)('0' + i);
+		pthread_mutex_lock(&rig->source->lock);
+		rig->source->request_bytes = worth[i];
+		rig->source->requests = 0;
+		pthread_mutex_unlock(&rig->source->lock);
+		struct cache_object *o = rig_get(rig, key, 64 * MB);
+		assert_int_equal(rig_load(o), 0);
+		assert_int_equal(fake_count(rig->source, &rig->source->requests), 64 * MB / worth[i]);
+		cache_put(o);
+	}
+	assert_int_equal(fake_count(rig->source, &rig->source->took_bytes), LENGTH(worth) * 64 * MB);
+	assert_int_equal(fake_count(rig->source, &rig->source->took_odd), 0);
+}
+
 static void an_empty_object_is_complete_without_a_fetch(void **state)
 {
 	struct rig *rig = *state;
@@ -520,6 +540,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 		T(a_read_of_an_absent_object_is_answered_and_the_rest_follows_by_a_load),
+		T(a_fetch_asks_for_what_its_source_says_a_request_is_worth),
 		T(an_empty_object_is_complete_without_a_fetch),
 		T(a_waiter_is_answered_when_its_own_bytes_came_not_when_the_fetch_ends),
 		T(a_hit_does_not_wait_behind_a_miss),

@@ -35,18 +35,16 @@ static void bit_put(uint64_t *map, uint64_t i, bool on)
 	map[i / 64] = on ? map[i / 64] | bit : map[i / 64] & ~bit;
 }
 
-int plan_new(uint64_t size, uint32_t block_bytes, uint64_t span_bytes, struct plan **ret)
+int plan_new(uint64_t size, uint32_t block_bytes, struct plan **ret)
 {
 	CHECK(size > 0);
 	CHECK(block_bytes > 0 && (block_bytes & (block_bytes - 1)) == 0 && block_bytes <= PLAN_WINDOW_MIN);
-	CHECK(span_bytes >= PLAN_WINDOW_MIN && span_bytes <= PLAN_SPAN_MAX &&
-	      span_bytes % PLAN_WINDOW_MIN == 0);
 	CLEANUP(plan_free) struct plan *p = mem_calloc(1, sizeof *p);
 	if (!p)
 		return -ENOMEM;
 	p->size = size;
 	p->block_bytes = block_bytes;
-	p->span_bytes = span_bytes;
+	p->span_bytes = PLAN_WINDOW_MIN;
 	p->blocks = (size + block_bytes - 1) / block_bytes;
 	size_t words = (size_t)((p->blocks + 63) / 64);
 	p->here = mem_calloc(words, sizeof *p->here);
@@ -64,6 +62,12 @@ struct plan *plan_free(struct plan *p)
 	(void)mem_free(p->here);
 	(void)mem_free(p->flying);
 	return mem_free(p);
+}
+
+void plan_span_bytes(struct plan *p, uint64_t bytes)
+{
+	CHECK(bytes >= PLAN_WINDOW_MIN && bytes <= PLAN_SPAN_MAX && bytes % PLAN_WINDOW_MIN == 0);
+	p->span_bytes = bytes;
 }
 
 void plan_here(struct plan *p, uint64_t first, uint64_t count)
@@ -219,7 +223,7 @@ static bool next_ahead(struct plan *p, struct stream *s, uint64_t room, struct p
 
 static bool next_load(struct plan *p, uint64_t room, struct plan_span *ret, bool *ret_short)
 {
-	if (!p->loads || p->load_spans >= PLAN_LOAD_SPANS)
+	if (!p->loads || p->load_spans >= MAX(PLAN_LOAD_SPANS, PLAN_LOAD_BYTES / p->span_bytes))
 		return false;
 	while (p->load_next < p->blocks && !absent(p, p->load_next))
 		p->load_next++;
@@ -291,7 +295,7 @@ void plan_check(const struct plan *p)
 {
 	for (uint64_t i = 0; i < (p->blocks + 63) / 64; i++)
 		CHECK((p->here[i] & p->flying[i]) == 0);
-	CHECK(p->load_spans <= PLAN_LOAD_SPANS);
+	CHECK(p->load_spans <= PLAN_LOAD_BYTES / PLAN_WINDOW_MIN);
 	for (uint64_t b = 0; b < p->load_next; b++)
 		CHECK(!absent(p, b));
 	for (unsigned i = 0; i < PLAN_STREAMS; i++)

@@ -18,9 +18,10 @@
 
 #define PLAN_WINDOW_MIN (UINT64_C(1) << 20)  /* bytes */
 #define PLAN_WINDOW_MAX (UINT64_C(64) << 20) /* bytes */
-#define PLAN_SPAN_MAX   (UINT64_C(8) << 20)  /* bytes */
+#define PLAN_SPAN_MAX   (UINT64_C(16) << 20) /* bytes */
 #define PLAN_STREAMS    16 /* readers told apart; the one that read longest ago is forgotten */
-#define PLAN_LOAD_SPANS 4  /* fetches a load keeps in flight */
+#define PLAN_LOAD_BYTES (UINT64_C(32) << 20) /* what a load keeps in flight, ... */
+#define PLAN_LOAD_SPANS 2                    /* ... and so many fetches at least */
 
 struct plan;
 
@@ -33,11 +34,14 @@ struct plan_span {
 };
 
 /* A plan for an object of @size bytes (at least 1) in blocks of @block_bytes (a power of two, at most PLAN_WINDOW_MIN),
- * all absent. One fetch takes @span_bytes at most (PLAN_WINDOW_MIN to PLAN_SPAN_MAX, a multiple of the former) and ends at a
- * multiple of them. 0 and *ret is the caller's, or -ENOMEM. */
-MUST_CHECK int plan_new(uint64_t size, uint32_t block_bytes, uint64_t span_bytes, struct plan **ret);
+ * all absent. 0 and *ret is the caller's, or -ENOMEM. */
+MUST_CHECK int plan_new(uint64_t size, uint32_t block_bytes, struct plan **ret);
 struct plan *plan_free(struct plan *p); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct plan *, plan_free)
+
+/* From now on one fetch takes @bytes at most (PLAN_WINDOW_MIN, the value at first, to PLAN_SPAN_MAX, a multiple of the former)
+ * and ends at a multiple of them. */
+void plan_span_bytes(struct plan *p, uint64_t bytes);
 
 /* These blocks came, or went. */
 void plan_here(struct plan *p, uint64_t first, uint64_t count);

@@ -14,12 +14,14 @@
 #define KB       1024ull
 #define MB       (1024ull * KB)
 #define BLOCK    (256 * KB)
+#define SPAN     (8 * MB)
 #define ROOM_ALL (1ull << 40)
 
 static struct plan *make(uint64_t size)
 {
 	struct plan *p = NULL;
-	assert_int_equal(plan_new(size, BLOCK, PLAN_SPAN_MAX, &p), 0);
+	assert_int_equal(plan_new(size, BLOCK, &p), 0);
+	plan_span_bytes(p, SPAN);
 	return p;
 }
 
@@ -125,16 +127,16 @@ static void a_load_takes_all_that_is_absent_with_few_fetches_at_once(void **stat
 {
 	uint64_t size = 100 * MB + 1;
 	struct plan *p = make(size);
-	struct plan_span s, flying[PLAN_LOAD_SPANS];
+	struct plan_span s, flying[PLAN_LOAD_BYTES / SPAN];
 	bool more;
 	plan_here(p, 3, 5);
 	assert_false(plan_next(p, ROOM_ALL, &s, &more));
 	plan_loads(p, 1);
-	for (int i = 0; i < PLAN_LOAD_SPANS; i++)
+	for (uint64_t i = 0; i < PLAN_LOAD_BYTES / SPAN; i++)
 		assert_true(plan_next(p, ROOM_ALL, &flying[i], &more));
 	assert_false(plan_next(p, ROOM_ALL, &s, &more));
 	assert_false(more);
-	for (int i = 0; i < PLAN_LOAD_SPANS; i++) {
+	for (uint64_t i = 0; i < PLAN_LOAD_BYTES / SPAN; i++) {
 		plan_here(p, flying[i].first, flying[i].count);
 		plan_ended(p, &flying[i]);
 	}
@@ -159,10 +161,10 @@ static void what_is_fetched_ahead_stays_within_the_room(void **state)
 	plan_loads(p, 1);
 	assert_false(plan_next(p, 0, &s, &more));
 	assert_true(more);
-	assert_false(plan_next(p, PLAN_SPAN_MAX - 1, &s, &more)); /* rather later than in small pieces */
+	assert_false(plan_next(p, SPAN - 1, &s, &more)); /* rather later than in small pieces */
 	assert_true(more);
-	assert_true(plan_next(p, PLAN_SPAN_MAX, &s, &more));
-	assert_int_equal(s.count, PLAN_SPAN_MAX / BLOCK);
+	assert_true(plan_next(p, SPAN, &s, &more));
+	assert_int_equal(s.count, SPAN / BLOCK);
 	plan_read(p, 50 * MB, MB, 1);
 	plan_read(p, 51 * MB, MB, 1);
 	assert_true(plan_next_read(p, 51 * MB, MB, 0, &s));
@@ -204,7 +206,7 @@ static void running_out_of_memory_is_an_error_and_leaks_nothing(void **state)
 	for (int n = 0; n < 3; n++) {
 		struct plan *p = NULL;
 		mem_fail_after(n, 0);
-		assert_int_equal(plan_new(MB, BLOCK, PLAN_SPAN_MAX, &p), -ENOMEM);
+		assert_int_equal(plan_new(MB, BLOCK, &p), -ENOMEM);
 		mem_fail_after(-1, 0);
 	}
 }
@@ -222,7 +224,7 @@ static void add(struct history *h, const struct plan_span *s)
 {
 	assert_true(h->count < LENGTH(h->flying));
 	assert_true(s->count >= 1 && s->first + s->count <= h->blocks);
-	assert_true(s->count * BLOCK <= PLAN_SPAN_MAX);
+	assert_true(s->count * BLOCK <= SPAN);
 	for (uint64_t b = s->first; b < s->first + s->count; b++) {
 		assert_int_equal(h->covered[b]++, 0);
 		assert_false(plan_is_here(h->p, b));

@@ -29,6 +29,8 @@ struct source {
 	uint64_t fail_count; /* ... so many of them */
 	size_t chunk_max;    /* bytes of one delivery */
 	struct rng rng;
+	uint64_t request_bytes;        /* source_request_bytes() */
+	uint64_t took_bytes, took_odd; /* what source_took() said, in all; with times that cannot be */
 	uint64_t delivered, requests, cancelled, running, running_max;
 };
 
@@ -40,6 +42,19 @@ struct source_op {
 	bool busy, paused, resumed, cancelled;
 	char key[64];
 };
+
+uint64_t source_request_bytes(const struct source *s)
+{
+	return s->request_bytes;
+}
+
+void source_took(struct source *s, uint64_t bytes, int64_t first_ns, int64_t whole_ns)
+{
+	pthread_mutex_lock(&s->lock);
+	s->took_bytes += bytes;
+	s->took_odd += first_ns <= 0 || whole_ns < first_ns;
+	pthread_mutex_unlock(&s->lock);
+}
 
 static inline uint64_t fake_word(uint64_t key, uint64_t index)
 {
@@ -180,6 +195,7 @@ static inline struct source *fake_new(uint64_t seed)
 	list_init(&s->ops);
 	s->allowance = UINT64_MAX;
 	s->chunk_max = 64 << 10;
+	s->request_bytes = 8 << 20;
 	s->rng = rng_seeded(seed);
 	for (int i = 0; i < FAKE_THREADS; i++)
 		CHECK(pthread_create(&s->threads[i], NULL, fake_run, s) == 0);

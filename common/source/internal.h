@@ -13,6 +13,7 @@
 #include "common/base/list.h"
 #include "common/http/http.h"
 #include "common/source.h"
+#include "common/source/pace.h"
 #include "common/source/pool.h"
 
 #define SOURCE_OP_TIME_NS \
@@ -42,11 +43,13 @@ struct source {
 	const struct source_kind_ops *kind;
 	struct source_loop *loop;
 	char *label;
-	pthread_mutex_t lock; /* guards ops and closing; taken before the locks of http and pool */
+	pthread_mutex_t lock; /* guards ops, closing and pace; taken before the locks of http and pool */
 	pthread_cond_t idle;  /* ops became empty */
 	struct list ops;
 	bool closing;
-	_Atomic uint64_t left_out; /* not a sum: of the last listing */
+	struct pace pace;
+	_Atomic uint64_t request_bytes; /* what it says */
+	_Atomic uint64_t left_out;      /* not a sum: of the last listing */
 	_Atomic uint64_t requests, retries, hedges, errors, bytes, denied, first_byte_ns_sum,
 		first_byte_count;
 };

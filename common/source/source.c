@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 
 enum { POOL_THREADS = 4, LOOP_NAME_MAX = 8 };
@@ -50,6 +51,7 @@ static int base_init(struct source *s, struct source_loop *loop, const char *lab
 	if (!s->label)
 		return -ENOMEM;
 	list_init(&s->ops);
+	atomic_store(&s->request_bytes, pace_bytes(&s->pace, SOURCE_REQUEST_MIN, SOURCE_REQUEST_MAX));
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->idle, NULL);
 	return 0;
@@ -178,6 +180,19 @@ int source_read(struct source *s, const struct source_read_request *request, str
 	CHECK(request->offset <= request->object_size &&
 	      request->length <= request->object_size - request->offset);
 	return s->kind->read(s, request, ret);
+}
+
+void source_took(struct source *s, uint64_t bytes, int64_t first_ns, int64_t whole_ns)
+{
+	pthread_mutex_lock(&s->lock);
+	pace_took(&s->pace, clock_mono_ns(), bytes, first_ns, whole_ns);
+	atomic_store(&s->request_bytes, pace_bytes(&s->pace, SOURCE_REQUEST_MIN, SOURCE_REQUEST_MAX));
+	pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t source_request_bytes(const struct source *s)
+{
+	return atomic_load(&s->request_bytes);
 }
 
 void source_stats_get(struct source *s, struct source_stats *ret)
