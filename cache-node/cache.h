@@ -155,8 +155,8 @@ struct cache_departure {
 	char key[CACHE_KEY_BYTES]; /* the end of its key; "" where it is not known */
 	uint64_t bytes;            /* physical */
 	int64_t when_ns;           /* it left, since 1970 */
-	int64_t used_ns;  /* last use, since 1970; after a restart: when it was written */
-	uint32_t dataset; /* CACHE_NO_DATASET: not known */
+	int64_t used_ns;           /* last use, since 1970; after a restart: when it was written */
+	uint32_t dataset;          /* CACHE_NO_DATASET: not known */
 	size_t tier;
 	enum cache_cause cause;
 };
