@@ -46,6 +46,9 @@ struct cache_config {
 	uint64_t memory_max; /* bytes of buffers for fetches in flight; at least 16 MiB */
 	/* An object was sealed: new opens may pass it through. */
 	void (*sealed)(void *ctx, const struct hash256 *id);
+	/* A sealed object turned out to be damaged and was dropped: nobody new may read its file. NULL: nobody wants to know. */
+	void (*spoiled)(void *ctx, const struct hash256 *id);
+	int64_t scrub_ns; /* everything held is read and verified once in so long; 0: only by cache_scrub() */
 	void *ctx;
 };
 
@@ -138,6 +141,23 @@ MUST_CHECK int cache_evict(struct cache_object *o, bool force, uint64_t *ret_fre
 /* No object of @s may be fetched any more: cancels its fetches and waits for them. Before source_free(). */
 void cache_source_gone(struct cache *c, struct source *s);
 
+struct cache_departure;
+
+/* Reads and verifies all that the tiers hold, on the calling thread; what is bad is dropped and will be fetched again. */
+struct cache_scrub {
+	uint64_t bytes_per_second; /* 0: no limit */
+	/* After each object, with the figures below; false: end it. NULL is fine. */
+	bool (*progress)(struct cache_scrub *s);
+	/* An object was bad: what is known of it, and the -errno that reading it gave. NULL is fine. */
+	void (*found)(struct cache_scrub *s, const struct cache_departure *d, int code);
+	void *ctx;
+	/* Set by the cache; zero at first. */
+	uint64_t objects_total, bytes_total; /* when it began; bytes are physical */
+	uint64_t objects, bytes, bad;
+};
+/* 0 also when something was bad; -ECANCELED: @progress or the end of the cache ended it; -ENOMEM. */
+MUST_CHECK int cache_scrub(struct cache *c, struct cache_scrub *s);
+
 /* Why an object left a tier. */
 enum cache_cause {
 	CACHE_CAUSE_ROOM = 1, /* room was needed, and it was used least */
@@ -188,7 +208,8 @@ struct cache_stats {
 	uint64_t reads, read_bytes, hit_bytes, miss_bytes; /* of cache_read */
 	uint64_t fetches, fetched_bytes, sealed, corrupt_blocks,
 		passed_by_bytes,            /* passed by: served, not kept */
-		reread_bytes;               /* read back from a tier to answer cache_read */
+		reread_bytes,               /* read back from a tier to answer cache_read */
+		scrubbed, scrubbed_bytes;   /* objects verified on their tiers, and their physical bytes */
 	uint64_t buffers_used, buffers_max; /* bytes */
 	struct cache_histogram read_latency, fill_latency;
 };

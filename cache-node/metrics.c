@@ -123,6 +123,9 @@ static void put_cache(struct page *p, struct cache *cache)
 	single(p, "objects_sealed_total", "counter", "Objects completed, verified and sealed.", s.sealed);
 	single(p, "corrupt_blocks_total", "counter", "Blocks that failed their checksum and were dropped.",
 	       s.corrupt_blocks);
+	single(p, "scrubbed_objects_total", "counter", "Objects read and verified on their tiers.",
+	       s.scrubbed);
+	single(p, "scrubbed_bytes_total", "counter", "Physical bytes of those objects.", s.scrubbed_bytes);
 	single(p, "passed_by_bytes_total", "counter", "Bytes served without being kept.", s.passed_by_bytes);
 	single(p, "reread_bytes_total", "counter", "Bytes read back from a tier to answer reads.",
 	       s.reread_bytes);

@@ -9,6 +9,7 @@
 
 #include "cache-node/fuse/nodes.h"
 #include "cache-node/job/job.h"
+#include "cache-node/job/scrub_job.h"
 #include "cache-node/listing.h"
 #include "cache-node/tier_status.h"
 #include "common/base/clock.h"
@@ -448,12 +449,24 @@ static int run_sync(struct task *t, struct node_dataset *d, const Larder__V1__Jo
 	return rpc_send(t->call, &p.base);
 }
 
+static void run_scrub(struct task *t, const Larder__V1__JobSpec *q)
+{
+	struct err err = {0};
+	int r = scrub_job_run(t->service->config.cache, q, send_progress, t->call, &err);
+
+	rpc_finish(t->call, r, &err);
+}
+
 static void run_job(struct task *t)
 {
 	const Larder__V1__JobSpec *q = (const void *)t->request;
 	Larder__V1__DatasetName name = LARDER__V1__DATASET_NAME__INIT;
 	struct err err = {0};
 
+	if (q->kind == LARDER__V1__JOB_SPEC__KIND__SCRUB) {
+		run_scrub(t, q);
+		return;
+	}
 	name.namespace_ = q->namespace_;
 	name.name = q->dataset;
 	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, &name, &err);
@@ -464,7 +477,7 @@ static void run_job(struct task *t)
 		       q->kind == LARDER__V1__JOB_SPEC__KIND__EVICT))
 		r = job_run(d, q, send_progress, t->call, &err);
 	else if (d)
-		r = err_set(&err, -EINVAL, "a job is a load, an evict or a sync");
+		r = err_set(&err, -EINVAL, "a job is a load, an evict, a sync or a scrub");
 	rpc_finish(t->call, r, &err);
 }
 

@@ -30,6 +30,8 @@ static size_t commands(struct command ret[COMMANDS_MAX])
 		 common_option_specs, COMMON_BASIC},
 		{"evict", "DATASET[:/PATH|GLOB]", "drop files from the cache", job_command,
 		 common_option_specs, COMMON_BASIC},
+		{"scrub", "", "read all that the cache holds and verify it", scrub_command,
+		 scrub_option_specs, SCRUB_OPTIONS},
 		{"doctor", "", "what this machine offers, and what each missing piece costs", doctor_command,
 		 common_option_specs, COMMON_BASIC},
 		{"version", "", "the version of this program", version_command, common_option_specs,

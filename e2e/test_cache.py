@@ -130,6 +130,41 @@ def test_a_damaged_sidecar_costs_a_fetch_and_no_wrong_byte(origin, instance):
     assert (instance.mount / "a").read_bytes() == data
 
 
+def flip_a_bit(path, at):
+    mode = os.stat(path).st_mode
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 4]))
+    os.chmod(path, mode & 0o777)
+
+
+def test_a_scrub_finds_a_flipped_bit_under_an_open_file_and_no_later_open_reads_it(origin, instance):
+    data, other = random_bytes(6 << 20, 5), random_bytes(3 << 20, 6)
+    origin.put("a", data)
+    origin.put("b", other)
+    instance.start(s3_dataset(origin.endpoint))
+    instance.cli("load", "data", check=0)
+    assert "2 objects" in instance.cli("scrub", check=0).stdout
+    with open(instance.mount / "a", "rb") as f:
+        assert f.read(1 << 20) == data[:1 << 20]
+        assert instance.metric("larder_opens_total", mode="passthrough") == 1
+        file = next(os.path.join(base, name) for base, _, names in os.walk(instance.tier) for name in names
+                    if name.endswith(".data") and os.path.getsize(os.path.join(base, name)) == len(data))
+        flip_a_bit(file, 4 << 20)
+        found = instance.cli("scrub", "--bandwidth", "1Gi", check=3)
+        assert "1 damaged" in found.stdout and "larder: a: damaged" in found.stderr
+        assert instance.metric("larder_corrupt_blocks_total") == 1
+        assert (instance.mount / "a").read_bytes() == data
+        assert (instance.mount / "b").read_bytes() == other
+    wait_for("the seal", lambda: instance.json("stat", "data:/a")["cache_state"] == "complete")
+    assert instance.json("status", "--objects")["left"][0]["cause"] == "bad"
+    assert "0 damaged" in instance.cli("scrub", check=0).stdout
+    assert (instance.mount / "a").read_bytes() == data
+
+
 def test_the_worker_has_no_privilege(folder, instance):
     (folder / "src").mkdir()
     (folder / "src/a").write_bytes(b"a")

@@ -265,14 +265,19 @@ int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
-/* A block that cannot be read back is absent again; a sealed body is never changed, its owner drops it whole. */
-static int bad_block(struct body *b, uint64_t block, int code, uint64_t *ret_bad)
+void body_forget(struct body *b, uint64_t block)
 {
-	*ret_bad = block;
 	(void)pthread_mutex_lock(&b->lock);
 	if (!atomic_load(&b->sealed) && sidecar_clear(b->map, block))
 		(void)atomic_fetch_sub(&b->have, 1);
 	(void)pthread_mutex_unlock(&b->lock);
+}
+
+/* A block that cannot be read back is absent again; a sealed body is never changed, its owner drops it whole. */
+static int bad_block(struct body *b, uint64_t block, int code, uint64_t *ret_bad)
+{
+	*ret_bad = block;
+	body_forget(b, block);
 	return code;
 }
 

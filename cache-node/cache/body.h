@@ -76,6 +76,9 @@ MUST_CHECK int body_write(struct body *b, uint64_t first, const uint8_t *bytes, 
  * which was dropped if the body is partial; -EIO and the like, with the block dropped too. */
 MUST_CHECK int body_read(struct body *b, uint64_t offset, uint8_t *buf, size_t len, uint64_t *ret_bad);
 
+/* Takes the mark of a block away, if it is set and the body is not sealed. */
+void body_forget(struct body *b, uint64_t block);
+
 /* Seals a full body. 0, -EAGAIN when it is not full (a reader dropped a bad block), -errno. */
 MUST_CHECK int body_seal(struct body *b);
 

@@ -10,6 +10,7 @@
 
 #include "cache-node/cache/boot.h"
 #include "cache-node/cache/ledger.h"
+#include "cache-node/cache/scrub.h"
 #include "cache-node/fill/fetch.h"
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
@@ -51,6 +52,8 @@ static void locks_init(struct cache *c)
 	(void)pthread_mutex_init(&c->keeper_lock, NULL);
 	(void)pthread_cond_init(&c->keeper_wake, &mono);
 	(void)pthread_cond_init(&c->keeper_rests, NULL);
+	(void)pthread_mutex_init(&c->scrub_lock, NULL);
+	(void)pthread_cond_init(&c->scrub_wake, &mono);
 	(void)pthread_condattr_destroy(&mono);
 	list_init(&c->ops);
 	list_init(&c->starving);
@@ -72,6 +75,8 @@ static void locks_done(struct cache *c)
 	(void)pthread_mutex_destroy(&c->keeper_lock);
 	(void)pthread_cond_destroy(&c->keeper_wake);
 	(void)pthread_cond_destroy(&c->keeper_rests);
+	(void)pthread_mutex_destroy(&c->scrub_lock);
+	(void)pthread_cond_destroy(&c->scrub_wake);
 }
 
 static int threads_start(struct cache *c)
@@ -86,7 +91,9 @@ static int threads_start(struct cache *c)
 	if (r)
 		return r;
 	r = timer_start(c);
-	return r ? r : keeper_start(c);
+	if (r == 0)
+		r = keeper_start(c);
+	return r ? r : scrub_start(c);
 }
 
 static int check_config(const struct cache_config *config, struct err *err)
@@ -112,6 +119,8 @@ int cache_new_in_boot(const struct cache_config *config, const uint8_t boot[SIDE
 	locks_init(fresh);
 	CLEANUP(cache_free) struct cache *c = fresh;
 	c->sealed = config->sealed;
+	c->spoiled = config->spoiled;
+	c->scrub_ns = config->scrub_ns;
 	c->ctx = config->ctx;
 	memcpy(c->boot, boot, sizeof c->boot);
 	c->pool = pool_of(SEGMENT_BYTES, (size_t)(config->memory_max / SEGMENT_BYTES));
@@ -221,6 +230,7 @@ struct cache *cache_free(struct cache *c)
 	atomic_store(&c->quit, true);
 	if (c->buckets)
 		fetches_end(c);
+	scrub_stop(c);
 	keeper_stop(c);
 	timer_stop(c);
 	while (c->writers_run > 0)
@@ -513,6 +523,8 @@ void cache_stats_get(struct cache *c, struct cache_stats *ret)
 				    .sealed = atomic_load(&n->sealed),
 				    .corrupt_blocks = atomic_load(&n->corrupt_blocks),
 				    .passed_by_bytes = atomic_load(&n->passed_by_bytes),
+				    .scrubbed = atomic_load(&n->scrubbed),
+				    .scrubbed_bytes = atomic_load(&n->scrubbed_bytes),
 				    .reread_bytes = atomic_load(&n->reread_bytes)};
 	for (size_t i = 0; i < c->tier_count; i++) {
 		tier_stats_get(&c->tiers[i], &ret->tiers[i]);

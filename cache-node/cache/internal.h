@@ -32,7 +32,7 @@
 
 struct counters {
 	atomic_uint_fast64_t reads, read_bytes, hit_bytes, miss_bytes, fetches, fetched_bytes, sealed,
-		corrupt_blocks, passed_by_bytes, reread_bytes;
+		corrupt_blocks, passed_by_bytes, reread_bytes, scrubbed, scrubbed_bytes;
 };
 
 struct histogram {
@@ -48,6 +48,7 @@ struct cache {
 	size_t tier_count;
 	uint8_t boot[SIDECAR_BOOT_BYTES];
 	void (*sealed)(void *ctx, const struct hash256 *id);
+	void (*spoiled)(void *ctx, const struct hash256 *id);
 	void *ctx;
 	struct counters counters;
 	struct histogram read_latency, fill_latency;
@@ -96,6 +97,11 @@ struct cache {
 	pthread_cond_t keeper_rests;
 	bool keeper_poked, keeper_stop, keeper_idle;
 	pthread_t keeper;
+	pthread_mutex_t scrub_lock; /* of scrub_ends */
+	pthread_cond_t scrub_wake;
+	pthread_t scrubber;
+	int64_t scrub_ns; /* in which everything is checked; 0: only when asked */
+	bool scrub_runs, scrub_ends;
 	atomic_bool quit;                      /* the scan and eviction give up early */
 	atomic_bool pressure[CACHE_TIERS_MAX]; /* a write found the tier full */
 	bool timer_runs, keeper_runs, repliers_run;
@@ -169,5 +175,9 @@ bool object_is_sealed(const struct cache_object *o); /* under object.lock */
 MUST_CHECK int keeper_start(struct cache *c);
 void keeper_stop(struct cache *c);
 void keeper_poke(struct cache *c);
+/* Removes the files of an object that nobody refers to, and tells what went; cache_get() of it waits meanwhile. Bytes set free;
+ * 0: it is not there any more, or in use. Under cache.lock, which it lets go meanwhile. */
+uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum cache_cause cause,
+			     struct cache_departure *ret);
 
 #endif

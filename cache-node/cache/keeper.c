@@ -45,25 +45,6 @@ static void found_add(struct found_list *l, uint64_t key, int64_t used_ns)
 	l->items[l->count++] = (struct found){.key = key, .used_ns = used_ns};
 }
 
-/* The object that "<folder>/<name>" belongs to. 0, -EINVAL for a name we never write. */
-static int parse_name(const char *folder, const char *name, struct hash256 *ret_id, enum tier_file *ret_file)
-{
-	char hex[HASH256_HEX];
-	if (strlen(name) != NAME_DIGITS + 5)
-		return -EINVAL;
-	const char *suffix = name + NAME_DIGITS;
-	if (strcmp(suffix, ".data") == 0)
-		*ret_file = TIER_DATA;
-	else if (strcmp(suffix, ".part") == 0)
-		*ret_file = TIER_PART;
-	else if (strcmp(suffix, ".side") == 0)
-		*ret_file = TIER_SIDE;
-	else
-		return -EINVAL;
-	(void)snprintf(hex, sizeof hex, "%.2s%.*s", folder, NAME_DIGITS, name);
-	return hex_decode(hex, ret_id->bytes, HASH256_BYTES);
-}
-
 static bool stat_file(struct tier *t, const struct hash256 *id, enum tier_file file, struct stat *ret)
 {
 	char path[TIER_PATH_BYTES];
@@ -127,7 +108,7 @@ static void scan_folder(struct cache *c, size_t tier, const char *folder, struct
 		enum tier_file file;
 		if (de->d_name[0] == '.')
 			continue;
-		if (parse_name(folder, de->d_name, &id, &file) != 0) {
+		if (tier_parse(folder, de->d_name, &id, &file) != 0) {
 			(void)unlinkat(fd, de->d_name,
 				       0); /* the folder is ours alone; what is no file stays */
 			continue;
@@ -193,22 +174,24 @@ static uint64_t evict_live(struct cache_object *o, size_t tier)
 	return freed;
 }
 
-/* Removes the files of an object that nobody refers to; cache_get() of it waits meanwhile. Under cache.lock, which it lets go
- * meanwhile. */
-static uint64_t evict_indexed(struct cache *c, uint64_t key, size_t tier)
+uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum cache_cause cause,
+			     struct cache_departure *ret)
 {
 	struct index_entry e;
-	const struct index_entry *found = index_find_key(&c->index, key);
-	if (!found || found->tier != tier)
+	while (c->evicting)
+		(void)pthread_cond_wait(&c->evicted, &c->lock);
+	const struct index_entry *found = index_find_key(&c->index, key); /* it may be gone, or in use */
+	if (!found || found->tier != tier || cache_find_key(c, key))
 		return 0;
 	e = *found;
 	(void)index_take(&c->index, &e.id, NULL);
+	policy_remove(c->policies[tier], key);
 	c->evicting = true;
 	c->evicting_id = e.id;
 	(void)pthread_mutex_unlock(&c->lock);
 	struct tier *t = &c->tiers[tier];
 	struct cache_departure d = ledger_describe_indexed(c, &e);
-	d.cause = CACHE_CAUSE_ROOM;
+	d.cause = cause;
 	tier_unlink(t, &e.id);
 	tier_give(t, e.bytes);
 	(void)atomic_fetch_sub(&t->objects, 1);
@@ -219,6 +202,7 @@ static uint64_t evict_indexed(struct cache *c, uint64_t key, size_t tier)
 		counter_less(&n->cached_objects, 1);
 	}
 	ledger_left(c, &d);
+	*ret = d;
 	(void)pthread_mutex_lock(&c->lock);
 	c->evicting = false;
 	(void)pthread_cond_broadcast(&c->evicted);
@@ -228,6 +212,7 @@ static uint64_t evict_indexed(struct cache *c, uint64_t key, size_t tier)
 /* One step: a victim is looked for and goes. 0, with *ret_freed, -EAGAIN, -ENOENT. */
 static int evict_one(struct cache *c, size_t tier, uint64_t *ret_freed)
 {
+	struct cache_departure d;
 	uint64_t key;
 	*ret_freed = 0;
 	(void)pthread_mutex_lock(&c->lock);
@@ -236,7 +221,7 @@ static int evict_one(struct cache *c, size_t tier, uint64_t *ret_freed)
 	if (o)
 		(void)cache_ref(o);
 	else if (r == 0)
-		*ret_freed = evict_indexed(c, key, tier);
+		*ret_freed = keeper_drop_indexed(c, key, tier, CACHE_CAUSE_ROOM, &d);
 	(void)pthread_mutex_unlock(&c->lock);
 	if (o)
 		*ret_freed = evict_live(o, tier);

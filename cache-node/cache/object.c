@@ -240,9 +240,11 @@ static uint64_t drop_body_unlock(struct cache_object *o, enum cache_cause cause)
 
 void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, int code)
 {
+	struct cache *c = o->cache;
 	struct list launch;
+	bool spoiled = false;
 	list_init(&launch);
-	(void)atomic_fetch_add(&o->cache->counters.corrupt_blocks, 1);
+	(void)atomic_fetch_add(&c->counters.corrupt_blocks, 1);
 	log_write(LOG_WARN, "a cached block could not be read back and is fetched anew",
 		  LOG_STR("key", o->key), LOG_STR("tier", b->tier->name), LOG_INT("block", block),
 		  LOG_STR("error", err_text(code)), NULL);
@@ -251,6 +253,7 @@ void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, in
 	if (o->body != b) {
 		(void)pthread_mutex_unlock(&o->lock);
 	} else if (atomic_load(&b->sealed)) {
+		spoiled = true;
 		(void)drop_body_unlock(o, CACHE_CAUSE_BAD);
 	} else {
 		if (o->plan && !body_has(b, block) && !plan_in_flight(o->plan, block))
@@ -262,6 +265,8 @@ void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, in
 	fetch_collect(o, &launch); /* a load wants the block back */
 	(void)pthread_mutex_unlock(&o->lock);
 	fetch_launch(&launch);
+	if (spoiled && c->spoiled)
+		c->spoiled(c->ctx, &o->id);
 }
 
 int object_drop(struct cache_object *o, bool force, enum cache_cause cause, uint64_t *ret_freed)
