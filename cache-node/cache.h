@@ -197,8 +197,8 @@ struct cache_tier_stats {
 	char name[256];
 	uint64_t bytes_used, bytes_max, objects, sealed, evicted, evicted_bytes;
 	uint64_t bytes_high, bytes_low; /* eviction starts above the one and ends at the other */
-	/* Of the policy: objects that are new, that stay, that are held open or pinned; names of objects that left; those of them that
-	 * came back. */
+	/* Of the policy: objects that are new, that stay, that are held open or pinned; names of objects that left, and how many
+	 * of those came back. */
 	uint64_t newcomers, residents, held, ghosts, ghost_hits;
 	bool failed; /* an fsync or I/O error cost us the device */
 };
