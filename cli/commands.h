@@ -31,6 +31,8 @@ int ls_command(const struct command *self, int argc, char **argv);
 int stat_command(const struct command *self, int argc, char **argv);
 int cat_command(const struct command *self, int argc, char **argv);
 int scrub_command(const struct command *self, int argc, char **argv);
+int versions_command(const struct command *self, int argc, char **argv);
+int diff_command(const struct command *self, int argc, char **argv);
 int job_command(const struct command *self, int argc, char **argv);
 int version_command(const struct command *self, int argc, char **argv);
 int doctor_command(const struct command *self, int argc, char **argv);
@@ -41,12 +43,16 @@ void command_help(const struct command *c);
 /* Prints "larder: words" on standard error and returns @status. */
 int command_fail(int status, const struct err *err, int code);
 
+enum { COMMON_OPERANDS_MAX = 3 };
+
 /* What most commands take. */
 struct common_options {
 	const char *instance; /* NULL: choose */
 	uint64_t bandwidth;   /* bytes a second; 0: no limit */
 	bool json, long_form, recursive, force, objects, help;
-	const char *operand; /* NULL: none */
+	const char *operand;                       /* NULL: none */
+	const char *more[COMMON_OPERANDS_MAX - 1]; /* those after it */
+	int operand_count;
 };
 
 extern const struct option_spec
@@ -56,7 +62,7 @@ extern const struct option_spec down_option_specs[], status_option_specs[], scru
 enum { DOWN_OPTIONS = 3, STATUS_OPTIONS = 4, SCRUB_OPTIONS = 4 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
- * @operands: how many are needed at least and allowed at most, 0 or 1. */
+ * @least, @most: how many operands are needed and allowed, 0 to COMMON_OPERANDS_MAX. */
 int common_options_read(const struct command *self, int argc, char **argv, int least, int most,
 			struct common_options *ret);
 

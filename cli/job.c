@@ -1,5 +1,5 @@
 /*
- * larder load, evict, scrub - a job on the node, watched until it ends. Ctrl-C ends the watching and with it the job.
+ * larder load, evict, sync, scrub - a job on the node, watched until it ends. Ctrl-C ends the watching and with it the job.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,18 +15,20 @@
 
 struct job_watch {
 	struct progress_line line;
-	bool json, loads, scrubs;
+	bool json;
+	Larder__V1__JobSpec__Kind kind;
+	int64_t started_ns;
 };
 
 static void print_failures(const struct job_watch *w, const Larder__V1__JobProgress *p)
 {
 	for (size_t i = 0; i < p->n_failures; i++) {
 		const Larder__V1__Failure *f = p->failures[i];
-		(void)fputs(w->scrubs ? "larder: " : "larder: /", stderr);
+		(void)fputs(w->kind == LARDER__V1__JOB_SPEC__KIND__SCRUB ? "larder: " : "larder: /", stderr);
 		term_text(stderr, f->path, strlen(f->path));
 		(void)fputs(": ", stderr);
 		term_text(stderr, f->message, strlen(f->message));
-		if (f->key[0] && !w->scrubs) {
+		if (f->key[0] && w->kind != LARDER__V1__JOB_SPEC__KIND__SCRUB) {
 			(void)fputs(" (key ", stderr);
 			term_text(stderr, f->key, strlen(f->key));
 			(void)fputc(')', stderr);
@@ -44,11 +46,15 @@ static void print_end(const struct job_watch *w, const Larder__V1__JobProgress *
 
 	bytes_format(p->bytes_done, bytes);
 	bytes_format(p->bytes_per_second, rate);
-	if (w->scrubs)
+	if (w->kind == LARDER__V1__JOB_SPEC__KIND__SCRUB)
 		(void)printf("%s objects, %s verified (%s/s), %llu damaged\n",
 			     human_count(p->objects_done, files), bytes, rate,
 			     (unsigned long long)p->objects_failed);
-	else if (w->loads)
+	else if (w->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
+		(void)printf("%s %llu: %s files, %s\n",
+			     p->changed ? "new version" : "nothing changed in version",
+			     (unsigned long long)p->version, human_count(p->objects_done, files), bytes);
+	else if (w->kind == LARDER__V1__JOB_SPEC__KIND__LOAD)
 		(void)printf("%s files, %s cached (%s/s)\n", human_count(p->objects_done, files), bytes,
 			     rate);
 	else
@@ -93,7 +99,10 @@ static void show(struct job_watch *w, const Larder__V1__JobProgress *p)
 
 	if (w->json)
 		return;
-	human_progress_line(&h, line, sizeof line);
+	if (w->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
+		human_sync_line(&h, clock_mono_ns() - w->started_ns, line, sizeof line);
+	else
+		human_progress_line(&h, line, sizeof line);
 	progress_line_show(&w->line, line, clock_mono_ns());
 }
 
@@ -145,8 +154,8 @@ static int run(const struct common_options *o, struct dataset_ref *ref, Larder__
 	Larder__V1__JobSpec q;
 	struct job_watch w = {.line = progress_line_on(stderr),
 			      .json = o->json,
-			      .loads = kind == LARDER__V1__JOB_SPEC__KIND__LOAD,
-			      .scrubs = kind == LARDER__V1__JOB_SPEC__KIND__SCRUB};
+			      .kind = kind,
+			      .started_ns = clock_mono_ns()};
 	char name[NAME_LABEL_MAX + 1], id[64], below[PATH_MAX + 8], *globs[2];
 	CLEANUP(rpc_client_free) struct rpc_client *c = NULL;
 	CLEANUP(rpc_stream_free) struct rpc_stream *s = NULL;
@@ -197,8 +206,9 @@ int job_command(const struct command *self, int argc, char **argv)
 		return command_fail(EXIT_USAGE, &err, r);
 	rpc_init();
 	status = run(&o, &ref,
-		     strcmp(self->name, "load") == 0 ? LARDER__V1__JOB_SPEC__KIND__LOAD
-						     : LARDER__V1__JOB_SPEC__KIND__EVICT);
+		     strcmp(self->name, "load") == 0   ? LARDER__V1__JOB_SPEC__KIND__LOAD
+		     : strcmp(self->name, "sync") == 0 ? LARDER__V1__JOB_SPEC__KIND__SYNC
+						       : LARDER__V1__JOB_SPEC__KIND__EVICT);
 	rpc_done();
 	return status;
 }
