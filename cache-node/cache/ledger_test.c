@@ -189,6 +189,7 @@ static void what_left_is_told_with_its_name_and_why(void **state)
 	char path[TIER_PATH_BYTES];
 	tier_path(&id, TIER_SIDE, path);
 	assert_int_equal(truncate(test_dir_path(rig->dir, "objects", path), 100), 0);
+	rig_wait_for_nobody(rig); /* else it would still be open */
 	assert_false(is_here(rig, "bad"));
 	assert_int_equal(cache_departures(rig->cache, left), 2);
 	assert_string_equal(left[0].key, "bad");

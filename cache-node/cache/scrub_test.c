@@ -107,16 +107,6 @@ static const struct place {
 	{"length", TIER_SIDE, 16, true},
 };
 
-/* Threads of the cache put their references a moment after they answered. */
-static void wait_for_nobody(struct cache *c)
-{
-	for (size_t live = 1; live; sched_yield()) {
-		(void)pthread_mutex_lock(&c->lock);
-		live = c->live;
-		(void)pthread_mutex_unlock(&c->lock);
-	}
-}
-
 static void check_place(struct rig *rig, const struct place *p, bool live)
 {
 	struct watched w = {.code = 0};
@@ -128,7 +118,7 @@ static void check_place(struct rig *rig, const struct place *p, bool live)
 	else
 		o = cache_put(o);
 	if (!live)
-		wait_for_nobody(rig->cache);
+		rig_wait_for_nobody(rig);
 	uint64_t spoiled = atomic_load(&rig->spoiled);
 	flip(file_of(rig, p->key, SIZE, p->file), p->at);
 	struct cache_scrub s = scrub(rig, &w);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "cache-node/cache/boot.h"
+#include "cache-node/cache/internal.h"
 #include "cache-node/cache/test_dir.h"
 #include "cache-node/fill/source_fake.h"
 
@@ -107,6 +108,16 @@ static inline struct cache_object *rig_get_for(struct rig *rig, const char *key,
 static inline struct cache_object *rig_get(struct rig *rig, const char *key, uint64_t size)
 {
 	return rig_get_for(rig, key, size, 0);
+}
+
+/* Threads of the cache put their references a moment after they answered. */
+static inline void rig_wait_for_nobody(struct rig *rig)
+{
+	for (size_t live = 1; live; sched_yield()) {
+		pthread_mutex_lock(&rig->cache->lock);
+		live = rig->cache->live;
+		pthread_mutex_unlock(&rig->cache->lock);
+	}
 }
 
 struct test_read {
