@@ -11,7 +11,8 @@
 #include "common/base/mem.h"
 #include "common/base/quantity.h"
 
-#define MEMORY_LEAST (16ULL << 20)
+#define MEMORY_LEAST   (16ULL << 20)
+#define SCRUB_DAYS_MAX 365
 
 enum {
 	UP_FILE = 1,
@@ -22,6 +23,7 @@ enum {
 	UP_DRAM,
 	UP_DISK,
 	UP_PORT_BASE,
+	UP_SCRUB_DAYS,
 	UP_METRICS,
 	UP_SECRET,
 	UP_WITHOUT,
@@ -40,6 +42,7 @@ const struct option_spec up_option_specs[] = {
 	{UP_DRAM, 0, "dram", "SIZE", "a DRAM tier"},
 	{UP_DISK, 0, "disk", "PATH:SIZE", "a disk tier (repeatable; default below --state)"},
 	{UP_PORT_BASE, 0, "port-base", "N", "gRPC also on 127.0.0.1, port N+1"},
+	{UP_SCRUB_DAYS, 0, "scrub-days", "N", "verify all on the tiers once in N days; 0: never (7)"},
 	{UP_METRICS, 0, "metrics", "ADDR:PORT", "HTTP: /metrics and /healthz"},
 	{UP_SECRET, 0, "secret", "NAME=FILE",
 	 "a Secret from a file of KEY=VALUE or KEY=@FILE lines (repeatable)"},
@@ -177,6 +180,15 @@ static int set_log_format(struct up_options *o, const char *value, struct err *e
 		       : err_set(err, -EINVAL, "--log-format \"%.80s\" must be text or json", value);
 }
 
+static int check_days(const char *value, struct err *err)
+{
+	size_t digits = strspn(value, "0123456789");
+
+	if (!digits || value[digits] || digits > 3 || strtoul(value, NULL, 10) > SCRUB_DAYS_MAX)
+		return err_set(err, -EINVAL, "--scrub-days \"%.80s\" must be 0 to 365", value);
+	return 0;
+}
+
 static int take(struct up_options *o, int id, const char *value, struct err *err)
 {
 	uint64_t bytes;
@@ -193,6 +205,9 @@ static int take(struct up_options *o, int id, const char *value, struct err *err
 	case UP_MEMORY:
 		o->memory = value;
 		return set_size("memory", value, MEMORY_LEAST, &bytes, err);
+	case UP_SCRUB_DAYS:
+		o->scrub_days = value;
+		return check_days(value, err);
 	case UP_DRAM:
 		return set_size("dram", value, MEMORY_LEAST, &o->dram_bytes, err);
 	case UP_DISK:

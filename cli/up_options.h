@@ -39,8 +39,9 @@ struct up_options {
 	char mount[PATH_MAX];
 	char name[NAME_LABEL_MAX + 1]; /* of the instance */
 	char state[PATH_MAX];
-	const char *memory;  /* as given, checked; NULL: the node's default */
-	uint64_t dram_bytes; /* 0: no DRAM tier */
+	const char *scrub_days; /* as given, checked; NULL: the node's default */
+	const char *memory;     /* as given, checked; NULL: the node's default */
+	uint64_t dram_bytes;    /* 0: no DRAM tier */
 	struct up_disk disks[UP_DISKS_MAX];
 	size_t disk_count;  /* 0 without DRAM: a tier below the state folder */
 	uint32_t port_base; /* 0: no TCP; gRPC listens on the next port */
