@@ -51,6 +51,8 @@ extern const struct option_spec
 enum { COMMON_BASIC = 3, COMMON_LIST = 5 };
 extern const struct option_spec down_option_specs[];
 enum { DOWN_OPTIONS = 3 };
+extern const struct option_spec doctor_option_specs[];
+enum { DOCTOR_OPTIONS = 5 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
  * @operands: how many are needed at least and allowed at most, 0 or 1. */

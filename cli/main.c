@@ -30,8 +30,9 @@ static size_t commands(struct command ret[COMMANDS_MAX])
 		 common_option_specs, COMMON_BASIC},
 		{"evict", "DATASET[:/PATH|GLOB]", "drop files from the cache", job_command,
 		 common_option_specs, COMMON_BASIC},
-		{"doctor", "", "what this machine offers, and what each missing piece costs", doctor_command,
-		 common_option_specs, COMMON_BASIC},
+		{"doctor", "[-f FILE]",
+		 "what this machine offers; with -f: which step of a source fails, and the remedy",
+		 doctor_command, doctor_option_specs, DOCTOR_OPTIONS},
 		{"version", "", "the version of this program", version_command, common_option_specs,
 		 COMMON_BASIC},
 	};
