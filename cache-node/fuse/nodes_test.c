@@ -198,6 +198,15 @@ static void memory_of_another_layout_is_refused_with_words(void **state)
 	shm.h->version = SHM_VERSION;
 	shm.h->nodes_at += 4096;
 	assert_int_equal(shm_map(fd, &other, &err), -ERR_CORRUPT);
+	shm.h->nodes_at -= 4096;
+	static const uint32_t reads[] = {0, 4095, 5000, (1 << 20) + 4096, UINT32_MAX};
+	for (size_t i = 0; i < LENGTH(reads); i++) {
+		shm.h->max_read = reads[i];
+		assert_int_equal(shm_map(fd, &other, &err), -ERR_CORRUPT);
+	}
+	shm.h->max_read = 4096;
+	assert_int_equal(shm_map(fd, &other, &err), 0);
+	shm_unmap(&other);
 	shm.h->magic = 0;
 	assert_int_equal(shm_map(fd, &other, &err), -ERR_CORRUPT);
 	shm_unmap(&shm);

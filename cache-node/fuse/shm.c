@@ -10,7 +10,8 @@
 #include "cache-node/fuse/ino.h"
 #include "common/base/fd.h"
 
-#define PAGE 4096u
+#define PAGE     4096u
+#define READ_MAX (1u << 20) /* what the cache answers at once */
 
 static uint64_t page_up(uint64_t n)
 {
@@ -75,7 +76,8 @@ static bool header_is_sane(const struct shm_header *h, uint64_t file_bytes)
 	       h->nodes_at == h->parked_at + page_up((uint64_t)SHM_PARKED * sizeof(struct shm_parked)) &&
 	       h->total_bytes == h->nodes_at + (uint64_t)SHM_NODES_MAX * sizeof(struct shm_node) &&
 	       h->total_bytes == file_bytes && h->parked_high <= h->parked_count && h->nodes_high >= 2 &&
-	       h->nodes_high <= h->node_max && memchr(h->dataset, 0, sizeof h->dataset) &&
+	       h->nodes_high <= h->node_max && h->max_read >= PAGE && h->max_read <= READ_MAX &&
+	       h->max_read % PAGE == 0 && memchr(h->dataset, 0, sizeof h->dataset) &&
 	       memchr(h->target, 0, sizeof h->target);
 }
 

@@ -1,6 +1,7 @@
 #include "cache-node/supervisor/node_memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -24,9 +25,13 @@ int node_memory_create(int *ret_fd)
 		uint64_t incarnation;
 	} head = {NODE_MEMORY_MAGIC, NODE_MEMORY_VERSION, sizeof(struct node_memory), incarnation | 1};
 	int r = fd_pwrite_full(fd, &head, sizeof head, 0);
-	if (!r)
-		*ret_fd = fd_take(&fd);
-	return r;
+	if (r)
+		return r;
+	/* A worker gone wrong that made it shorter would end the supervisor with SIGBUS. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	*ret_fd = fd_take(&fd);
+	return 0;
 }
 
 int node_memory_map(int fd, struct node_memory **ret, struct err *err)
@@ -37,6 +42,9 @@ int node_memory_map(int fd, struct node_memory **ret, struct err *err)
 		return err_set(err, -errno, "node memory: %s", err_text(errno));
 	if ((size_t)st.st_size != sizeof(struct node_memory))
 		return err_set(err, -EPROTO, "node memory: of another size than this program's");
+	int seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || !(seals & F_SEAL_SHRINK))
+		return err_set(err, -ERR_CORRUPT, "node memory: not one of ours");
 	struct node_memory *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (m == MAP_FAILED)
 		return err_set(err, -errno, "node memory: %s", err_text(errno));

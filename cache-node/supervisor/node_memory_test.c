@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -53,6 +54,21 @@ static void a_blob_cut_by_a_kill_leaves_the_one_before(void **state)
 	close(fd);
 }
 
+static void a_worker_cannot_make_it_shorter_under_the_supervisor(void **state)
+{
+	int fd;
+	struct node_memory *m = fresh(&fd), *other;
+
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_int_equal(errno, EPERM);
+	node_memory_unmap(m);
+	close(fd);
+	int open_ended = memfd_create("unsealed", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(open_ended, (off_t)sizeof *m), 0);
+	assert_int_equal(node_memory_map(open_ended, &other, NULL), -ERR_CORRUPT);
+	close(open_ended);
+}
+
 static void replaced_bytes_do_not_linger(void **state)
 {
 	int fd;
@@ -73,6 +89,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_last_whole_blob_is_found_again),
 		cmocka_unit_test(a_blob_cut_by_a_kill_leaves_the_one_before),
+		cmocka_unit_test(a_worker_cannot_make_it_shorter_under_the_supervisor),
 		cmocka_unit_test(replaced_bytes_do_not_linger),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
