@@ -47,6 +47,7 @@ struct doctor_report {
 bool doctor_add(struct doctor_report *r, enum doctor_step step, enum doctor_finding finding,
 		const char *remedy, const char *fmt, ...) PRINTF(5, 6);
 
+/* Whether a row says so. */
 bool doctor_failed(const struct doctor_report *r);
 
 /* Which step a failure of a listing (or else of a read) is really about, and what to do. @code: a code of source.h, @refusal:
@@ -60,6 +61,7 @@ const char *doctor_contact_remedy(const struct dataset_source *s, enum http_stag
 /* The finding on a clock that the server's is @skew_ns ahead of. */
 enum doctor_finding doctor_judge_skew(enum source_kind kind, int64_t skew_ns);
 
+/* For people: a line for the source, a line or two for each row. */
 void doctor_print_text(const struct doctor_report *r, FILE *out);
 /* One object of the array; @first: no comma before it. */
 void doctor_print_json(const struct doctor_report *r, bool first, FILE *out);

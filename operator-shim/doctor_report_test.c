@@ -50,7 +50,7 @@ static void each_refusal_belongs_to_one_step_and_has_a_remedy(void **state)
 		const struct dataset_source s = {.kind = cases[i].kind, .anonymous = cases[i].anonymous};
 		struct source_refusal refusal = {.status = cases[i].status};
 		const char *remedy = NULL;
-		strcpy(refusal.code, cases[i].store_code);
+		(void)snprintf(refusal.code, sizeof refusal.code, "%s", cases[i].store_code);
 		enum doctor_step step = doctor_judge(&s, cases[i].listing, cases[i].code, &refusal, &remedy);
 		if (step != cases[i].step || !remedy || !strstr(remedy, cases[i].remedy))
 			fail_msg("case %zu: step %d, \"%s\"", i, step, remedy);
