@@ -242,13 +242,13 @@ int doctor_command(const struct command *self, int argc, char **argv)
 
 	if (r)
 		return command_fail(EXIT_USAGE, &err, r);
-	CLEANUP(mem_free) void *memory = words;
-	if (words->help) {
+	int status = EXIT_GOOD;
+	if (words->help)
 		command_help(self);
-		return EXIT_GOOD;
-	}
-	if (!words->file_count)
-		return doctor_machine(words->json);
-	r = doctor_sources(words, &err);
-	return command_fail(EXIT_FAILED, &err, r);
+	else if (!words->file_count)
+		status = doctor_machine(words->json);
+	else if ((r = doctor_sources(words, &err)) < 0)
+		status = command_fail(EXIT_FAILED, &err, r);
+	(void)mem_free(words);
+	return status;
 }
