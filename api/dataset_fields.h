@@ -90,8 +90,13 @@
 	X(SYNC, "spec.sync", MAP, NULL, 0, 0, NULL, ACTED, "When the sources are listed again.")             \
 	X(SYNC_INTERVAL, "spec.sync.interval", DURATION, "0s", 0, 8760 * FIELD_H, NULL, ACTED,               \
 	  "Time between listings; 0: on request and on a change of the spec.")                               \
-	X(SYNC_PATHS, "spec.sync.paths", TEXTS, NULL, 0, 256, NULL, ACCEPTED,                                \
+	X(SYNC_PATHS, "spec.sync.paths", TEXTS, NULL, 0, 256, NULL, ACTED,                                   \
 	  "Globs that regular listings are limited to.")                                                     \
+	X(RETENTION, "spec.retention", MAP, NULL, 0, 0, NULL, ACTED, "How long former versions are kept.")   \
+	X(RETENTION_VERSIONS, "spec.retention.versions", NUMBER, "10", 1, 10000, NULL, ACTED,                \
+	  "Most versions that are kept, the newest included; those that are mounted or open stay.")          \
+	X(RETENTION_AGE, "spec.retention.age", DURATION, "0s", 0, 87600 * FIELD_H, NULL, ACTED,              \
+	  "How long a version is kept after a newer one took its place; 0: without end.")                    \
 	X(CACHE, "spec.cache", MAP, NULL, 0, 0, NULL, ACTED, "How the data is cached.")                      \
 	X(QUOTA, "spec.cache.quota", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACCEPTED,                     \
 	  "Most bytes on all nodes.")                                                                        \

@@ -38,6 +38,25 @@ DEFINE_CLEANUP(struct catalog *, catalog_free)
 /* The head, or -ENOENT where there is none. */
 MUST_CHECK int catalog_head_get(struct catalog *c, const char *dataset, struct catalog_head *ret);
 
+/* The versions that are kept, the head's too, newest first, owned by the caller (mem_free()). 0, with none where there is no
+ * dataset; -errno. */
+MUST_CHECK int catalog_versions(struct catalog *c, const char *dataset, struct catalog_head **ret,
+				size_t *ret_count);
+
+/* One of them, or -ENOENT. */
+MUST_CHECK int catalog_version_get(struct catalog *c, const char *dataset, uint64_t version,
+				   struct catalog_head *ret);
+
+/* Keeps a version no longer. 0; -EBUSY: it is the head's, or an open manifest shows it; -ENOENT, -errno. */
+MUST_CHECK int catalog_version_drop(struct catalog *c, const char *dataset, uint64_t version);
+
+struct catalog_collected {
+	uint64_t chunks, bytes; /* removed */
+};
+/* Removes the chunks that no version, no open manifest and no build that runs has a use for. 0, or -errno with words: then some
+ * may be left for the next time, and none went that is used. */
+MUST_CHECK int catalog_collect(struct catalog *c, struct catalog_collected *ret, struct err *err);
+
 /* The right to build versions of a dataset. A newer lease fences out older ones. */
 struct catalog_lease {
 	uint64_t token;
@@ -46,13 +65,13 @@ MUST_CHECK int catalog_lease_take(struct catalog *c, const char *dataset, struct
 				  struct err *err);
 void catalog_lease_drop(struct catalog *c, const char *dataset, struct catalog_lease lease);
 
-/* Moves the head from version @expected (0: none) to @head, whose version is expected + 1. Durable when it returns 0;
- * -ERR_CONFLICT when the head is another, -ERR_LEASE_LOST when the lease was fenced out. */
+/* Moves the head from version @expected (0: none) to @head, whose version is expected + 1 and is kept from then on. Durable when
+ * it returns 0; -ERR_CONFLICT when the head is another, -ERR_LEASE_LOST when the lease was fenced out. */
 MUST_CHECK int catalog_head_move(struct catalog *c, const char *dataset, uint64_t expected,
 				 const struct catalog_head *head, struct catalog_lease lease,
 				 struct err *err);
 
-/* Forgets the dataset and lets its chunks go. 0, also when there is none. */
+/* Forgets the dataset with all its versions; catalog_collect() takes their chunks. 0, also when there is none. */
 MUST_CHECK int catalog_dataset_delete(struct catalog *c, const char *dataset, struct err *err);
 
 /* Calls @moved, on a thread of the catalog or of the mover, after each head that moved or went (head NULL). One watcher a

@@ -1,48 +1,36 @@
 /*
  * The catalog on one machine's disk, until masters hold it:
  *
- *   heads/NAMESPACE/NAME    a head (docs/formats/head.md): fixed size, CRC, replaced whole
- *   chunks/ab/cdef...       chunks and roots of manifests by SHA-256, written once
+ *   heads/NAMESPACE/NAME             a head (docs/formats/head.md): fixed size, CRC, replaced whole
+ *   versions/NAMESPACE/NAME/NUMBER   the same bytes for each version that is kept, the head's too
+ *   chunks/ab/cdef...                chunks and roots of manifests by SHA-256, written once (catalog_chunks.c)
  *
- * A chunk is fsynced before the head that names it moves. Chunks of versions that no head names any more stay: telling
- * which of them are still in use is the masters' work.
+ * A chunk is fsynced before the head that names it moves, and a version is written before the head moves to it: one that is
+ * newer than the head is of a move that never ended, and does not count.
  */
-#include "cache-node/catalog.h"
-
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cache-node/catalog_impl.h"
 #include "common/base/bytes.h"
 #include "common/base/fd.h"
-#include "common/base/list.h"
 #include "common/base/mem.h"
 
 #define HEAD_MAGIC   0x4448524cU /* "LRHD" */
 #define HEAD_VERSION 1u
 #define HEAD_BYTES   68u /* magic 4, version 4, number 8, root 32, committed 8, config 8, crc 4 */
-#define CHUNK_MAX    (64u << 20)
 
 struct lease_row {
 	struct list link;
 	char dataset[CATALOG_NAME_MAX];
 	uint64_t token; /* of the lease that counts; 0: dropped */
-};
-
-struct catalog {
-	int dir, heads, chunks, lock_fd;
-	pthread_mutex_t lock; /* guards leases, tokens and the moves of heads */
-	struct list leases;
-	uint64_t last_token;
-	pthread_mutex_t watch_lock; /* guards the watcher, and is held while it runs */
-	void (*moved)(void *ctx, const char *dataset, const struct catalog_head *head);
-	void *moved_ctx;
 };
 
 /* ---- opening ---- */
@@ -68,6 +56,9 @@ static int open_dirs(struct catalog *c, int dir_fd, struct err *err)
 	c->heads = make_dir(c->dir, "heads", err);
 	if (c->heads < 0)
 		return c->heads;
+	c->versions = make_dir(c->dir, "versions", err);
+	if (c->versions < 0)
+		return c->versions;
 	c->chunks = make_dir(c->dir, "chunks", err);
 	return c->chunks < 0 ? c->chunks : 0;
 }
@@ -77,10 +68,11 @@ int catalog_local_new(int dir_fd, struct catalog **ret, struct err *err)
 	CLEANUP(catalog_free) struct catalog *c = mem_calloc(1, sizeof *c);
 	if (!c)
 		return err_set(err, -ENOMEM, "out of memory");
-	c->dir = c->heads = c->chunks = c->lock_fd = -1;
+	c->dir = c->heads = c->versions = c->chunks = c->lock_fd = -1;
 	list_init(&c->leases);
 	(void)pthread_mutex_init(&c->lock, NULL);
 	(void)pthread_mutex_init(&c->watch_lock, NULL);
+	catalog_chunks_init(c);
 	int r = open_dirs(c, dir_fd, err);
 	if (r)
 		return r;
@@ -94,7 +86,9 @@ struct catalog *catalog_free(struct catalog *c)
 		return NULL;
 	list_for_each_safe (l, next, &c->leases)
 		(void)mem_free(LIST_ENTRY(l, struct lease_row, link));
+	catalog_chunks_done(c);
 	(void)fd_close(c->chunks);
+	(void)fd_close(c->versions);
 	(void)fd_close(c->heads);
 	(void)fd_close(c->lock_fd);
 	(void)fd_close(c->dir);
@@ -131,40 +125,266 @@ static int head_decode(const void *bytes, size_t len, struct catalog_head *ret)
 	return 0;
 }
 
-/* "namespace/name": one slash, no dots at the start of either part, so the name is a safe relative path. */
+/* "namespace/name": one slash and no dots, so the name is a safe relative path and no temporary file's. */
 static bool is_name(const char *dataset)
 {
 	const char *slash = strchr(dataset, '/');
 
-	return slash && slash != dataset && slash[1] && !strchr(slash + 1, '/') && dataset[0] != '.' &&
-	       slash[1] != '.' && strlen(dataset) < CATALOG_NAME_MAX;
+	return slash && slash != dataset && slash[1] && !strchr(slash + 1, '/') && !strchr(dataset, '.') &&
+	       strlen(dataset) < CATALOG_NAME_MAX;
+}
+
+#define VERSION_PATH_MAX (CATALOG_NAME_MAX + 21) /* and a slash and a number */
+
+static void version_path(const char *dataset, uint64_t version, char out[VERSION_PATH_MAX])
+{
+	(void)snprintf(out, VERSION_PATH_MAX, "%s/%llu", dataset, (unsigned long long)version);
+}
+
+/* A file of a head's bytes. */
+static int read_head(int dir, const char *path, struct catalog_head *ret)
+{
+	CLEANUP(free_str) char *text = NULL;
+	size_t len;
+	int r = fd_read_file(dir, path, HEAD_BYTES, &text, &len);
+
+	return r ? r : head_decode(text, len, ret);
 }
 
 int catalog_head_get(struct catalog *c, const char *dataset, struct catalog_head *ret)
 {
-	CLEANUP(free_str) char *text = NULL;
-	size_t len;
+	return is_name(dataset) ? read_head(c->heads, dataset, ret) : -EINVAL;
+}
 
-	if (!is_name(dataset))
-		return -EINVAL;
-	int r = fd_read_file(c->heads, dataset, HEAD_BYTES, &text, &len);
-	return r ? r : head_decode(text, len, ret);
+/* Makes the folder of a file below @dir, one level; the path ends at its last slash. */
+static int make_folder(int dir, const char *path)
+{
+	char folder[CATALOG_NAME_MAX];
+	const char *slash = strrchr(path, '/');
+
+	(void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+	if (mkdirat(dir, folder, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	char *above = strrchr(folder, '/');
+	if (above)
+		*above = 0;
+	CLEANUP(fd_close) int fd = openat(dir, above ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
 static int head_write(struct catalog *c, const char *dataset, const struct catalog_head *head,
 		      struct err *err)
 {
-	char folder[CATALOG_NAME_MAX];
 	uint8_t bytes[HEAD_BYTES];
+	char path[VERSION_PATH_MAX];
 
-	(void)snprintf(folder, sizeof folder, "%.*s", (int)strcspn(dataset, "/"), dataset);
-	if (mkdirat(c->heads, folder, 0700) == 0)
-		(void)fsync(c->heads);
-	else if (errno != EEXIST)
-		return err_set(err, -errno, "head of %s: %s", dataset, err_text(errno));
 	head_encode(head, bytes);
-	int r = fd_write_file(c->heads, dataset, bytes, sizeof bytes, 0600);
+	version_path(dataset, head->version, path);
+	int r = make_folder(c->versions, dataset);
+	if (!r)
+		r = make_folder(c->versions, path);
+	if (!r)
+		r = fd_write_file(c->versions, path, bytes, sizeof bytes, 0600);
+	if (!r)
+		r = make_folder(c->heads, dataset);
+	if (!r)
+		r = fd_write_file(c->heads, dataset, bytes, sizeof bytes, 0600);
 	return r ? err_set(err, r, "head of %s: %s", dataset, err_text(r)) : 0;
+}
+
+/* ---- versions ---- */
+
+static int newest_first(const void *a, const void *b)
+{
+	const struct catalog_head *x = a, *y = b;
+	return x->version < y->version ? 1 : x->version > y->version ? -1 : 0;
+}
+
+/* The next entry of a folder, NULL at its end; an error of reading is not taken for the end. */
+static int next_name(DIR *d, const struct dirent **ret)
+{
+	errno = 0;
+	*ret = readdir(d);
+	return *ret ? 0 : -errno;
+}
+
+/* Adds the version that a file name says; other names and files that are no head are none. An error of reading is one: whoever
+ * collects chunks must not take a version for absent. */
+static int add_version(int dir, const char *name, struct catalog_head **list, size_t *count)
+{
+	struct catalog_head head;
+
+	if (name[strspn(name, "0123456789")])
+		return 0;
+	int r = read_head(dir, name, &head);
+	if (r)
+		return r == -ENOENT || r == -EFBIG || r == -ERR_CORRUPT ? 0 : r;
+	struct catalog_head *more = mem_resize(*list, *count + 1, sizeof *more);
+	if (!more)
+		return -ENOMEM;
+	more[(*count)++] = head;
+	*list = more;
+	return 0;
+}
+
+/* All that is written of a dataset, newest first, owned by the caller; also of a move that never ended. */
+static int version_files(struct catalog *c, const char *dataset, struct catalog_head **ret, size_t *ret_count)
+{
+	struct catalog_head *list = NULL;
+	size_t count = 0;
+	int r = 0, fd = openat(c->versions, dataset, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d) {
+		r = errno == ENOENT ? 0 : -errno;
+		(void)fd_close(fd);
+		*ret_count = 0;
+		*ret = NULL;
+		return r;
+	}
+	const struct dirent *e;
+	while (!r && (r = next_name(d, &e)) == 0 && e)
+		r = add_version(fd, e->d_name, &list, &count);
+	(void)closedir(d);
+	if (r) {
+		(void)mem_free(list);
+		return r;
+	}
+	if (count)
+		qsort(list, count, sizeof *list, newest_first);
+	*ret = list;
+	*ret_count = count;
+	return 0;
+}
+
+int catalog_versions(struct catalog *c, const char *dataset, struct catalog_head **ret, size_t *ret_count)
+{
+	struct catalog_head head = {0}, *list;
+	size_t count, first = 0;
+
+	*ret = NULL;
+	*ret_count = 0;
+	int r = catalog_head_get(c, dataset, &head);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	r = version_files(c, dataset, &list, &count);
+	if (r)
+		return r;
+	while (first < count && list[first].version >= head.version)
+		first++;
+	struct catalog_head *all = mem_calloc(count - first + 1, sizeof *all);
+	if (all) {
+		all[0] = head; /* of a catalog without versions, its file is not there */
+		if (count > first)
+			memcpy(all + 1, list + first, (count - first) * sizeof *all);
+		*ret = all;
+		*ret_count = count - first + 1;
+	}
+	(void)mem_free(list);
+	return all ? 0 : -ENOMEM;
+}
+
+int catalog_version_get(struct catalog *c, const char *dataset, uint64_t version, struct catalog_head *ret)
+{
+	struct catalog_head head;
+	char path[VERSION_PATH_MAX];
+	int r = catalog_head_get(c, dataset, &head);
+
+	if (r)
+		return r;
+	if (version == head.version) {
+		*ret = head;
+		return 0;
+	}
+	version_path(dataset, version, path);
+	return version < head.version ? read_head(c->versions, path, ret) : -ENOENT;
+}
+
+/* The lock is held. */
+static int drop_locked(struct catalog *c, const char *dataset, uint64_t version)
+{
+	struct catalog_head head, gone;
+	char path[VERSION_PATH_MAX];
+	int r = catalog_head_get(c, dataset, &head);
+
+	if (!r)
+		r = catalog_version_get(c, dataset, version, &gone);
+	if (r)
+		return r;
+	if (version == head.version || catalog_root_is_open(c, &gone.root))
+		return -EBUSY;
+	version_path(dataset, version, path);
+	if (unlinkat(c->versions, path, 0) < 0)
+		return -errno;
+	/* On the disk before its chunks go: a version that came back would name what is not there. */
+	CLEANUP(fd_close) int fd = openat(c->versions, dataset, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int catalog_version_drop(struct catalog *c, const char *dataset, uint64_t version)
+{
+	if (!is_name(dataset))
+		return -EINVAL;
+	(void)pthread_mutex_lock(&c->lock);
+	int r = drop_locked(c, dataset, version);
+	(void)pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+static int visit_versions(struct catalog *c, const char *dataset,
+			  int (*visit)(void *ctx, const struct catalog_head *head), void *ctx)
+{
+	struct catalog_head *list;
+	size_t count;
+	int r = catalog_versions(c, dataset, &list, &count);
+
+	for (size_t i = 0; !r && i < count; i++)
+		r = visit(ctx, &list[i]);
+	(void)mem_free(list);
+	return r;
+}
+
+/* The datasets of one namespace. Names that are no head's (of a write that was killed) have a dot. */
+static int visit_namespace(struct catalog *c, const char *namespace_,
+			   int (*visit)(void *ctx, const struct catalog_head *head), void *ctx)
+{
+	char dataset[CATALOG_NAME_MAX];
+	int r = 0, fd = openat(c->heads, namespace_, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d) {
+		r = -errno;
+		(void)fd_close(fd);
+		return r;
+	}
+	const struct dirent *e;
+	while (!r && (r = next_name(d, &e)) == 0 && e) {
+		if (strchr(e->d_name, '.'))
+			continue;
+		(void)snprintf(dataset, sizeof dataset, "%s/%.255s", namespace_, e->d_name);
+		r = visit_versions(c, dataset, visit, ctx);
+	}
+	(void)closedir(d);
+	return r;
+}
+
+int catalog_each_version(struct catalog *c, int (*visit)(void *ctx, const struct catalog_head *head),
+			 void *ctx)
+{
+	int r = 0, fd = openat(c->heads, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d) {
+		r = -errno;
+		(void)fd_close(fd);
+		return r;
+	}
+	const struct dirent *e;
+	while (!r && (r = next_name(d, &e)) == 0 && e)
+		if (e->d_name[0] != '.')
+			r = visit_namespace(c, e->d_name, visit, ctx);
+	(void)closedir(d);
+	return r;
 }
 
 /* ---- leases ---- */
@@ -205,6 +425,8 @@ void catalog_lease_drop(struct catalog *c, const char *dataset, struct catalog_l
 		list_remove(&row->link);
 		(void)mem_free(row);
 	}
+	if (list_empty(&c->leases))
+		catalog_builds_ended(c);
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
@@ -251,12 +473,31 @@ int catalog_head_move(struct catalog *c, const char *dataset, uint64_t expected,
 	return r;
 }
 
+/* The lock is held. */
+static int delete_locked(struct catalog *c, const char *dataset)
+{
+	struct catalog_head *list = NULL;
+	char path[VERSION_PATH_MAX];
+	size_t count = 0;
+	int r = unlinkat(c->heads, dataset, 0) < 0 && errno != ENOENT ? -errno : 0;
+
+	if (!r)
+		r = version_files(c, dataset, &list, &count);
+	for (size_t i = 0; i < count; i++) {
+		version_path(dataset, list[i].version, path);
+		(void)unlinkat(c->versions, path, 0);
+	}
+	(void)unlinkat(c->versions, dataset, AT_REMOVEDIR); /* stays where it holds what is not ours */
+	(void)mem_free(list);
+	return r;
+}
+
 int catalog_dataset_delete(struct catalog *c, const char *dataset, struct err *err)
 {
 	if (!is_name(dataset))
 		return err_set(err, -EINVAL, "\"%s\" is not namespace/name", dataset);
 	(void)pthread_mutex_lock(&c->lock);
-	int r = unlinkat(c->heads, dataset, 0) < 0 && errno != ENOENT ? -errno : 0;
+	int r = delete_locked(c, dataset);
 	(void)pthread_mutex_unlock(&c->lock);
 	if (r)
 		return err_set(err, r, "head of %s: %s", dataset, err_text(r));
@@ -271,68 +512,4 @@ void catalog_watch(struct catalog *c,
 	c->moved = moved;
 	c->moved_ctx = ctx;
 	(void)pthread_mutex_unlock(&c->watch_lock);
-}
-
-/* ---- chunks ---- */
-
-static void chunk_path(const struct hash256 *hash, char out[HASH256_HEX + 1])
-{
-	char hex[HASH256_HEX];
-
-	hash256_hex(hash, hex);
-	(void)snprintf(out, HASH256_HEX + 1, "%.2s/%s", hex, hex + 2);
-}
-
-static int chunk_put(void *ctx, const struct hash256 *hash, const void *bytes, size_t len, struct err *err)
-{
-	struct catalog *c = ctx;
-	char path[HASH256_HEX + 1], folder[3];
-	struct stat st;
-
-	chunk_path(hash, path);
-	if (fstatat(c->chunks, path, &st, 0) == 0 && (size_t)st.st_size == len)
-		return 0; /* written whole and fsynced by an earlier version, or it would have its temporary name */
-	(void)snprintf(folder, sizeof folder, "%.2s", path);
-	if (mkdirat(c->chunks, folder, 0700) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "manifest chunk: %s", err_text(errno));
-	int r = fd_write_file(c->chunks, path, bytes, len, 0400);
-	return r ? err_set(err, r, "manifest chunk: %s", err_text(r)) : 0;
-}
-
-static int chunk_map(void *ctx, const struct hash256 *hash, const uint8_t **ret, size_t *ret_len,
-		     struct err *err)
-{
-	struct catalog *c = ctx;
-	char path[HASH256_HEX + 1];
-	struct stat st;
-
-	chunk_path(hash, path);
-	CLEANUP(fd_close) int fd = openat(c->chunks, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, -errno, "manifest chunk %.12s: %s", path, err_text(errno));
-	if (st.st_size <= 0 || st.st_size > (off_t)CHUNK_MAX)
-		return err_set(err, -ERR_CORRUPT, "manifest chunk %.12s has %lld bytes", path,
-			       (long long)st.st_size);
-	void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return err_set(err, -errno, "manifest chunk %.12s: %s", path, err_text(errno));
-	*ret = p;
-	*ret_len = (size_t)st.st_size;
-	return 0;
-}
-
-static void chunk_unmap(void *ctx, const uint8_t *bytes, size_t len)
-{
-	(void)ctx;
-	(void)munmap((void *)(uintptr_t)bytes, len);
-}
-
-struct manifest_sink catalog_chunk_sink(struct catalog *c)
-{
-	return (struct manifest_sink){.put = chunk_put, .ctx = c};
-}
-
-struct manifest_chunks catalog_chunks(struct catalog *c)
-{
-	return (struct manifest_chunks){.map = chunk_map, .unmap = chunk_unmap, .ctx = c};
 }

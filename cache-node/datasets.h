@@ -31,8 +31,8 @@ struct datasets_config {
 	struct node_memory *memory;
 	struct source_loop *read_loop, *sync_loop; /* apart, so that a listing never delays a read */
 	int temp_dir_fd;
-	/* A dataset has a new version (or its first). From a sync thread. */
-	void (*moved)(void *ctx, struct node_dataset *d, const struct catalog_head *head);
+	/* Mounts of a dataset are to show another version (or its first): node_dataset_head(). From the dataset's thread. */
+	void (*moved)(void *ctx, struct node_dataset *d);
 	void *ctx;
 };
 
@@ -57,6 +57,9 @@ struct node_dataset *datasets_find(struct datasets *all, const char *full_name);
 struct node_dataset *datasets_unref(struct node_dataset *d);
 DEFINE_CLEANUP(struct node_dataset *, datasets_unref)
 
+/* From here on versions that the specs keep no longer leave: all mounts of a former worker have opened theirs. */
+void datasets_retain(struct datasets *all);
+
 /* Calls @visit with each dataset, in the order they came. */
 void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_dataset *d), void *ctx);
 
@@ -66,18 +69,27 @@ const char *node_dataset_name(const struct node_dataset *d);
 struct node_dataset_access {
 	uint32_t uid, gid;
 	uint16_t mode;
-	bool latest; /* mounts follow the head */
 };
 /* As of the latest message about the dataset. */
 void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access *ret);
 
-/* The head that mounts show; -ENOENT while there is none, with what is waited for or wrong in @err. */
+/* The version that mounts show: the newest, or the one that the spec pins; -ENOENT while there is none, with what is waited for
+ * or wrong in @err. */
 MUST_CHECK int node_dataset_head(struct node_dataset *d, struct catalog_head *ret, struct err *err);
 
 /* Waits until there is a head, at most until @deadline_ns (CLOCK_MONOTONIC) or *stop. 0, -ETIMEDOUT or -ECANCELED with the
  * reason why it is not ready. A sync that failed for good (no such bucket, wrong key) ends the wait at once. */
 MUST_CHECK int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(void *ctx),
 				 void *ctx, struct catalog_head *ret, struct err *err);
+
+/* A version that is kept; -ENOENT with words. */
+MUST_CHECK int node_dataset_version(struct node_dataset *d, uint64_t version, struct catalog_head *ret,
+				    struct err *err);
+
+/* All versions that are kept, newest first, owned by the caller (mem_free()), and the one that the spec pins (0: none). 0 or
+ * -errno. */
+MUST_CHECK int node_dataset_versions(struct node_dataset *d, struct catalog_head **ret, size_t *ret_count,
+				     uint64_t *ret_pinned);
 
 /* Opens the manifest of @root; the caller frees it. */
 MUST_CHECK int node_dataset_open(struct node_dataset *d, const struct hash256 *root, struct manifest **ret,
@@ -89,9 +101,22 @@ MUST_CHECK int node_dataset_object(struct node_dataset *d, uint64_t config,
 				   const struct manifest_found *entry, struct cache_object **ret,
 				   struct err *err);
 
-/* Asks for a sync and waits for its end; progress in *ret_objects while it runs (may be NULL). */
-MUST_CHECK int node_dataset_sync(struct node_dataset *d, bool (*progress)(void *ctx, uint64_t objects),
-				 void *ctx, struct err *err);
+struct node_sync {
+	uint64_t objects, bytes; /* found so far; at the end: files and bytes of the version */
+	uint64_t expected;       /* about how many objects there may be; 0: not known */
+	uint64_t version;        /* at the end: the newest */
+	bool changed;            /* at the end: whether the sync made it */
+};
+struct node_sync_request {
+	char *const *globs; /* of what is listed; copied. None: everything */
+	size_t count;
+	bool (*progress)(void *ctx, const struct node_sync *now); /* false: no more waiting */
+	void *ctx;
+};
+/* Asks for a sync and waits for its end. It may list more than was asked for: what others ask for meanwhile. 0 with *ret;
+ * -EINVAL for a wrong glob, -EAGAIN while sources cannot be made; what the sync said, with words. */
+MUST_CHECK int node_dataset_sync(struct node_dataset *d, const struct node_sync_request *request,
+				 struct node_sync *ret, struct err *err);
 
 /* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
 MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);

@@ -66,14 +66,10 @@ static void set_cached(struct view *v, Larder__V1__Entry *out)
 	out->tier = (char *)(uintptr_t)cache_object_tier(o);
 }
 
-/* Points into the view: valid until the next entry is found. */
-static void describe(struct view *v, Larder__V1__Entry *out)
+void listing_describe(const struct manifest_entry *e, Larder__V1__Entry *out)
 {
 	static const char *const kinds[] = {"none", "weak", "strong"};
-	const struct manifest_entry *e = &v->found->e;
-	size_t key_len;
 
-	larder__v1__entry__init(out);
 	out->path.data = (uint8_t *)(uintptr_t)e->path;
 	out->path.len = e->path_len;
 	out->type = e->type == MANIFEST_FILE      ? LARDER__V1__ENTRY__TYPE__FILE
@@ -83,12 +79,7 @@ static void describe(struct view *v, Larder__V1__Entry *out)
 	out->mtime_ns = e->mtime_ns;
 	out->mode = e->mode;
 	out->source = e->source;
-	out->inode = ino_of_path(v->ino_key, e->path, e->path_len);
-	out->version = v->head.version;
 	if (e->type == MANIFEST_FILE) {
-		const char *key = manifest_key(v->found, &key_len);
-		out->key.data = (uint8_t *)(uintptr_t)key;
-		out->key.len = key_len;
 		out->validator.data = (uint8_t *)(uintptr_t)e->validator.bytes;
 		out->validator.len = e->validator.len;
 		out->validator_kind = (char *)(uintptr_t)
@@ -97,6 +88,23 @@ static void describe(struct view *v, Larder__V1__Entry *out)
 	if (e->type == MANIFEST_SYMLINK) {
 		out->target.data = (uint8_t *)(uintptr_t)e->target;
 		out->target.len = e->target_len;
+	}
+}
+
+/* Points into the view: valid until the next entry is found. */
+static void describe(struct view *v, Larder__V1__Entry *out)
+{
+	const struct manifest_entry *e = &v->found->e;
+	size_t key_len;
+
+	larder__v1__entry__init(out);
+	listing_describe(e, out);
+	out->inode = ino_of_path(v->ino_key, e->path, e->path_len);
+	out->version = v->head.version;
+	if (e->type == MANIFEST_FILE) {
+		const char *key = manifest_key(v->found, &key_len);
+		out->key.data = (uint8_t *)(uintptr_t)key;
+		out->key.len = key_len;
 	}
 	set_cached(v, out);
 }

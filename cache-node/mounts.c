@@ -302,8 +302,7 @@ static int adopt_one(struct mounts *m, const struct kept_session *k, struct err 
 	}
 	not_busy(m, TAKE(p));
 	/* The head may have moved just before the former worker died, and its change of version be half done. */
-	if (node_dataset_head(d, &head, NULL) == 0)
-		mounts_follow(m, d, &head);
+	mounts_follow(m, d);
 	return 0;
 }
 
@@ -390,9 +389,7 @@ int mounts_publish(struct mounts *m, struct node_dataset *d, const char *target,
 	log_write(LOG_INFO, "mounted", LOG_STR("dataset", node_dataset_name(d)), LOG_STR("target", target),
 		  LOG_INT("version", head->version), NULL);
 	/* The head may have moved between its choice and the list: follow what is the head now. */
-	struct catalog_head now;
-	if (node_dataset_head(d, &now, NULL) == 0 && now.version != head->version)
-		mounts_follow(m, d, &now);
+	mounts_follow(m, d);
 	return 0;
 }
 
@@ -461,14 +458,10 @@ int mounts_unpublish(struct mounts *m, const char *target, bool lazy, struct err
 
 /* ---- telling them ---- */
 
-void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalog_head *head)
+static void show(struct mounts *m, const struct node_dataset *d, const struct catalog_head *head)
 {
 	const struct session_version version = version_of(head);
-	struct node_dataset_access access;
 
-	node_dataset_access_get(d, &access);
-	if (!access.latest)
-		return;
 	(void)pthread_rwlock_rdlock(&m->lock);
 	list_for_each (l, &m->list) {
 		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
@@ -481,6 +474,17 @@ void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalo
 				  LOG_STR("error", err_words(&err, r)), NULL);
 	}
 	(void)pthread_rwlock_unlock(&m->lock);
+}
+
+void mounts_follow(struct mounts *m, struct node_dataset *d)
+{
+	struct catalog_head head, then = {0};
+
+	/* Two that follow at once may end in either order: the one that sees an older version than now shows again. */
+	while (node_dataset_head(d, &head, NULL) == 0 && head.version != then.version) {
+		show(m, d, &head);
+		then = head;
+	}
 }
 
 void mounts_sealed(struct mounts *m, const struct hash256 *object)

@@ -44,8 +44,8 @@ MUST_CHECK int mounts_publish(struct mounts *m, struct node_dataset *d, const ch
 /* Unmounts. -ENOENT: nothing of ours; -EBUSY unless @lazy. */
 MUST_CHECK int mounts_unpublish(struct mounts *m, const char *target, bool lazy, struct err *err);
 
-/* A dataset has a new head: its mounts that follow it are moved. */
-void mounts_follow(struct mounts *m, struct node_dataset *d, const struct catalog_head *head);
+/* Moves the mounts of a dataset to the version that they shall show (node_dataset_head). */
+void mounts_follow(struct mounts *m, struct node_dataset *d);
 
 /* An object was sealed. */
 void mounts_sealed(struct mounts *m, const struct hash256 *object);

@@ -7,11 +7,11 @@ struct fixture {
 	struct mounts *mounts;
 };
 
-static void moved(void *ctx, struct node_dataset *d, const struct catalog_head *head)
+static void moved(void *ctx, struct node_dataset *d)
 {
 	struct fixture *f = ctx;
 
-	mounts_follow(f->mounts, d, head);
+	mounts_follow(f->mounts, d);
 }
 
 static void start_mounts(struct fixture *f)

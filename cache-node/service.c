@@ -416,6 +416,62 @@ static void stat_path(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 	spawn(ctx, call, request, run_stat);
 }
 
+static bool send_changes(void *ctx, const Larder__V1__ChangeBatch *batch)
+{
+	return rpc_send(ctx, &batch->base) == 0;
+}
+
+static void run_diff(struct task *t)
+{
+	const Larder__V1__DiffRequest *q = (const void *)t->request;
+	struct err err = {0};
+	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, q->dataset, &err);
+	int r = d ? listing_diff(d, q, send_changes, t->call, &err) : err.code;
+
+	rpc_finish(t->call, r, &err);
+}
+
+static void diff(void *ctx, struct rpc_call *call, const ProtobufCMessage *request)
+{
+	spawn(ctx, call, request, run_diff);
+}
+
+struct mount_count {
+	const char *dataset;
+	Larder__V1__VersionsReply *reply;
+};
+
+static void count_mount(void *ctx, const struct session_stats *stats)
+{
+	const struct mount_count *c = ctx;
+
+	for (size_t i = 0; i < c->reply->n_versions && strcmp(stats->dataset, c->dataset) == 0; i++)
+		c->reply->versions[i]->mounts += c->reply->versions[i]->version == stats->version;
+}
+
+static void run_versions(struct task *t)
+{
+	const Larder__V1__DatasetName *q = (const void *)t->request;
+	Larder__V1__VersionsReply *reply = NULL;
+	struct err err = {0};
+	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, q, &err);
+	int r = d ? listing_versions(d, &reply, &err) : err.code;
+
+	if (r) {
+		rpc_finish(t->call, r, &err);
+		return;
+	}
+	struct mount_count c = {.dataset = node_dataset_name(d), .reply = reply};
+	mounts_each(t->service->config.mounts, count_mount, &c);
+	rpc_reply(t->call, &reply->base);
+	larder__v1__versions_reply__free_unpacked(reply, NULL);
+}
+
+static void versions(void *ctx, struct rpc_call *call, const ProtobufCMessage *request)
+{
+	spawn(ctx, call, request, run_versions);
+}
+
 static bool send_chunk(void *ctx, const Larder__V1__DataChunk *chunk)
 {
 	return rpc_send(ctx, &chunk->base) == 0;
@@ -448,14 +504,16 @@ struct sync_watch {
 	char *id;
 };
 
-static bool send_sync_progress(void *ctx, uint64_t objects)
+static bool send_sync_progress(void *ctx, const struct node_sync *now)
 {
 	const struct sync_watch *w = ctx;
 	Larder__V1__JobProgress p = LARDER__V1__JOB_PROGRESS__INIT;
 
 	p.id = w->id;
 	p.state = LARDER__V1__JOB_PROGRESS__STATE__RUNNING;
-	p.objects_done = objects;
+	p.objects_done = now->objects;
+	p.objects_total = now->expected;
+	p.bytes_done = now->bytes;
 	return rpc_send(w->call, &p.base) == 0;
 }
 
@@ -463,12 +521,19 @@ static int run_sync(struct task *t, struct node_dataset *d, const Larder__V1__Jo
 {
 	struct sync_watch w = {.call = t->call, .id = q->id};
 	Larder__V1__JobProgress p = LARDER__V1__JOB_PROGRESS__INIT;
+	struct node_sync_request request = {
+		.globs = q->globs, .count = q->n_globs, .progress = send_sync_progress, .ctx = &w};
+	struct node_sync done;
 
-	int r = node_dataset_sync(d, send_sync_progress, &w, err);
+	int r = node_dataset_sync(d, &request, &done, err);
 	if (r)
 		return r;
 	p.id = q->id;
 	p.state = LARDER__V1__JOB_PROGRESS__STATE__COMPLETE;
+	p.objects_done = p.objects_total = done.objects;
+	p.bytes_done = p.bytes_total = done.bytes;
+	p.version = done.version;
+	p.changed = done.changed;
 	return rpc_send(t->call, &p.base);
 }
 
@@ -516,6 +581,8 @@ static const struct rpc_method methods[] = {
 	METHOD("List", path_request, entry_batch, true, list),
 	METHOD("Stat", path_request, entry, false, stat_path),
 	METHOD("Cat", cat_request, data_chunk, true, cat),
+	METHOD("Versions", dataset_name, versions_reply, false, versions),
+	METHOD("Diff", diff_request, change_batch, true, diff),
 	METHOD("Run", job_spec, job_progress, true, run),
 };
 

@@ -42,7 +42,7 @@ struct test_node {
 	struct source_loop *read_loop, *sync_loop;
 	struct cache *cache;
 	struct datasets *datasets;
-	void (*moved)(void *ctx, struct node_dataset *d, const struct catalog_head *head); /* may be NULL */
+	void (*moved)(void *ctx, struct node_dataset *d); /* may be NULL */
 	void *moved_ctx;
 	void (*sealed)(void *ctx, const struct hash256 *id); /* may be NULL */
 	_Atomic int moves;                                   /* heads that moved, counted */
@@ -107,12 +107,12 @@ static inline void test_file(const struct test_node *t, const char *name, const 
 	assert_int_equal(fd_write_full(fd, bytes, len), 0);
 }
 
-static inline void test_moved(void *ctx, struct node_dataset *d, const struct catalog_head *head)
+static inline void test_moved(void *ctx, struct node_dataset *d)
 {
 	struct test_node *t = ctx;
 
 	if (t->moved)
-		t->moved(t->moved_ctx, d, head);
+		t->moved(t->moved_ctx, d);
 	atomic_fetch_add(&t->moves, 1);
 }
 
@@ -274,7 +274,7 @@ static inline struct node_dataset *test_find(struct test_node *t, const char *fu
 	return d;
 }
 
-static inline bool test_go_on(void *ctx, uint64_t objects)
+static inline bool test_go_on(void *ctx, const struct node_sync *now)
 {
 	return true;
 }
@@ -284,7 +284,9 @@ static inline struct catalog_head test_sync(struct node_dataset *d)
 {
 	struct catalog_head head;
 
-	assert_int_equal(node_dataset_sync(d, test_go_on, NULL, NULL), 0);
+	struct node_sync_request q = {.progress = test_go_on};
+	struct node_sync done;
+	assert_int_equal(node_dataset_sync(d, &q, &done, NULL), 0);
 	assert_int_equal(node_dataset_head(d, &head, NULL), 0);
 	return head;
 }

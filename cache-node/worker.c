@@ -50,11 +50,11 @@ static void on_sealed(void *ctx, const struct hash256 *id)
 		mounts_sealed(w->mounts, id);
 }
 
-static void on_moved(void *ctx, struct node_dataset *d, const struct catalog_head *head)
+static void on_moved(void *ctx, struct node_dataset *d)
 {
 	struct worker *w = ctx;
 
-	mounts_follow(w->mounts, d, head);
+	mounts_follow(w->mounts, d);
 }
 
 static int open_state(struct worker *w, struct err *err)
@@ -137,6 +137,7 @@ static int start_datasets(struct worker *w, struct err *err)
 		return r;
 	mounts_attach(w->mounts, w->datasets);
 	mounts_adopt(w->mounts, w->start->sessions, w->start->session_count);
+	datasets_retain(w->datasets);
 	if (w->start->died_ns)
 		log_write(LOG_INFO, "mounts taken over", LOG_INT("mounts", w->start->session_count),
 			  LOG_INT("after_us", (clock_mono_ns() - w->start->died_ns) / 1000), NULL);

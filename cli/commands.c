@@ -57,9 +57,13 @@ static int take(struct common_options *o, int id, const char *value, int most, s
 		o->force = true;
 		return 0;
 	default:
-		if (o->operand || !most)
+		if (o->operand_count == most)
 			return err_set(err, -EINVAL, "\"%.80s\" is one word too many", value);
-		o->operand = value;
+		if (o->operand_count == 0)
+			o->operand = value;
+		else
+			o->more[o->operand_count - 1] = value;
+		o->operand_count++;
 		return 0;
 	}
 }
@@ -78,7 +82,7 @@ int common_options_read(const struct command *self, int argc, char **argv, int l
 		command_help(self);
 		return EXIT_GOOD;
 	}
-	if (!r && least && !ret->operand)
+	if (!r && ret->operand_count < least)
 		r = err_set(&err, -EINVAL, "%s needs %s; see: larder %s --help", self->name, self->operands,
 			    self->name);
 	return r ? command_fail(EXIT_USAGE, &err, r) : -1;

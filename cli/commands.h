@@ -29,6 +29,8 @@ int status_command(const struct command *self, int argc, char **argv);
 int ls_command(const struct command *self, int argc, char **argv);
 int stat_command(const struct command *self, int argc, char **argv);
 int cat_command(const struct command *self, int argc, char **argv);
+int versions_command(const struct command *self, int argc, char **argv);
+int diff_command(const struct command *self, int argc, char **argv);
 int job_command(const struct command *self, int argc, char **argv);
 int version_command(const struct command *self, int argc, char **argv);
 int doctor_command(const struct command *self, int argc, char **argv);
@@ -39,11 +41,15 @@ void command_help(const struct command *c);
 /* Prints "larder: words" on standard error and returns @status. */
 int command_fail(int status, const struct err *err, int code);
 
+enum { COMMON_OPERANDS_MAX = 3 };
+
 /* What most commands take. */
 struct common_options {
 	const char *instance; /* NULL: choose */
 	bool json, long_form, recursive, force, help;
-	const char *operand; /* NULL: none */
+	const char *operand;                       /* NULL: none */
+	const char *more[COMMON_OPERANDS_MAX - 1]; /* those after it */
+	int operand_count;
 };
 
 extern const struct option_spec
@@ -55,7 +61,7 @@ extern const struct option_spec doctor_option_specs[];
 enum { DOCTOR_OPTIONS = 5 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
- * @operands: how many are needed at least and allowed at most, 0 or 1. */
+ * @least, @most: how many operands are needed and allowed, 0 to COMMON_OPERANDS_MAX. */
 int common_options_read(const struct command *self, int argc, char **argv, int least, int most,
 			struct common_options *ret);
 

@@ -61,3 +61,22 @@ void human_progress_line(const struct human_progress *p, char *out, size_t size)
 		(void)snprintf(out + n, size - (size_t)n, ", %s left",
 			       human_seconds((p->bytes_total - p->bytes_done) / p->bytes_per_second, left));
 }
+
+void human_sync_line(const struct human_progress *p, int64_t elapsed_ns, char *out, size_t size)
+{
+	char bytes[16], left[16], done[HUMAN_COUNT_MAX], all[HUMAN_COUNT_MAX + 32] = "",
+									       total[HUMAN_COUNT_MAX];
+	double seconds = (double)elapsed_ns / 1e9;
+	uint64_t rate = seconds > 0.1 ? (uint64_t)((double)p->objects_done / seconds) : 0;
+
+	bytes_format(p->bytes_done, bytes);
+	if (p->objects_total)
+		(void)snprintf(all, sizeof all, " of about %s", human_count(p->objects_total, total));
+	int n = snprintf(out, size, "%s%s objects, %s in files", human_count(p->objects_done, done), all,
+			 bytes);
+	if (rate && n > 0 && (size_t)n < size)
+		n += snprintf(out + n, size - (size_t)n, ", %s/s", human_count(rate, done));
+	if (rate && p->objects_done < p->objects_total && n > 0 && (size_t)n < size)
+		(void)snprintf(out + n, size - (size_t)n, ", %s left",
+			       human_seconds((p->objects_total - p->objects_done) / rate, left));
+}

@@ -26,6 +26,10 @@ struct human_progress {
 /* "1.2 GiB of 3.4 GiB (35%), 12 of 80 files, 410.0 MiB/s, 5s left"; without "left" while the rate is not known. */
 void human_progress_line(const struct human_progress *p, char *out, size_t size);
 
+/* Of a listing: "12,345 of about 40,000 objects, 1.2 GiB in files, 3,400/s, 8s left"; without total and "left" where nobody
+ * knows how many there are. @elapsed_ns since it began. */
+void human_sync_line(const struct human_progress *p, int64_t elapsed_ns, char *out, size_t size);
+
 /* Whole percent, rounded down: 100 only when all is done; 100 of nothing. */
 unsigned human_percent(uint64_t done, uint64_t total);
 

@@ -1,5 +1,5 @@
 /*
- * larder load, evict - a job on the node, watched until it ends. Ctrl-C ends the watching and with it the job.
+ * larder load, evict, sync - a job on the node, watched until it ends. Ctrl-C ends the watching and with it the job.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,9 @@
 
 struct job_watch {
 	struct progress_line line;
-	bool json, loads;
+	bool json;
+	Larder__V1__JobSpec__Kind kind;
+	int64_t started_ns;
 };
 
 static void print_failures(const Larder__V1__JobProgress *p)
@@ -44,7 +46,11 @@ static void print_end(const struct job_watch *w, const Larder__V1__JobProgress *
 
 	bytes_format(p->bytes_done, bytes);
 	bytes_format(p->bytes_per_second, rate);
-	if (w->loads)
+	if (w->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
+		(void)printf("%s %llu: %s files, %s\n",
+			     p->changed ? "new version" : "nothing changed in version",
+			     (unsigned long long)p->version, human_count(p->objects_done, files), bytes);
+	else if (w->kind == LARDER__V1__JOB_SPEC__KIND__LOAD)
 		(void)printf("%s files, %s cached (%s/s)\n", human_count(p->objects_done, files), bytes,
 			     rate);
 	else
@@ -89,7 +95,10 @@ static void show(struct job_watch *w, const Larder__V1__JobProgress *p)
 
 	if (w->json)
 		return;
-	human_progress_line(&h, line, sizeof line);
+	if (w->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
+		human_sync_line(&h, clock_mono_ns() - w->started_ns, line, sizeof line);
+	else
+		human_progress_line(&h, line, sizeof line);
 	progress_line_show(&w->line, line, clock_mono_ns());
 }
 
@@ -140,7 +149,8 @@ static int run(const struct common_options *o, struct dataset_ref *ref, Larder__
 	Larder__V1__JobSpec q;
 	struct job_watch w = {.line = progress_line_on(stderr),
 			      .json = o->json,
-			      .loads = kind == LARDER__V1__JOB_SPEC__KIND__LOAD};
+			      .kind = kind,
+			      .started_ns = clock_mono_ns()};
 	char name[NAME_LABEL_MAX + 1], id[64], below[PATH_MAX + 8], *globs[2];
 	CLEANUP(rpc_client_free) struct rpc_client *c = NULL;
 	CLEANUP(rpc_stream_free) struct rpc_stream *s = NULL;
@@ -175,8 +185,9 @@ int job_command(const struct command *self, int argc, char **argv)
 		return command_fail(EXIT_USAGE, &err, r);
 	rpc_init();
 	status = run(&o, &ref,
-		     strcmp(self->name, "load") == 0 ? LARDER__V1__JOB_SPEC__KIND__LOAD
-						     : LARDER__V1__JOB_SPEC__KIND__EVICT);
+		     strcmp(self->name, "load") == 0   ? LARDER__V1__JOB_SPEC__KIND__LOAD
+		     : strcmp(self->name, "sync") == 0 ? LARDER__V1__JOB_SPEC__KIND__SYNC
+						       : LARDER__V1__JOB_SPEC__KIND__EVICT);
 	rpc_done();
 	return status;
 }

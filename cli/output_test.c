@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/larder/v1/node.pb-c.h"
+#include "cli/human.h"
 #include "cli/json.h"
 #include "cli/secret_file.h"
 #include "cli/terminal.h"
@@ -138,6 +139,20 @@ static void a_wrong_secret_file_is_told_without_its_values(void **state)
 	}
 }
 
+static void a_listing_on_its_way_says_how_far_it_is(void **state)
+{
+	const struct human_progress known = {.objects_done = 12000,
+					     .objects_total = 40000,
+					     .bytes_done = 1 << 30},
+				    unknown = {.objects_done = 5};
+	char line[256];
+
+	human_sync_line(&known, 4000000000, line, sizeof line);
+	assert_string_equal(line, "12,000 of about 40,000 objects, 1.0 GiB in files, 3,000/s, 9s left");
+	human_sync_line(&unknown, 1000, line, sizeof line);
+	assert_string_equal(line, "5 objects, 0 B in files");
+}
+
 static int parse(const char *line, struct up_options **o, struct err *err)
 {
 	char copy[512], *argv[32], *rest;
@@ -204,6 +219,7 @@ int main(void)
 		cmocka_unit_test(a_message_becomes_json_with_every_field),
 		cmocka_unit_test(a_file_name_cannot_steer_the_terminal),
 		cmocka_unit_test(plain_progress_comes_every_few_seconds),
+		cmocka_unit_test(a_listing_on_its_way_says_how_far_it_is),
 		cmocka_unit_test(a_secret_file_becomes_a_secret),
 		cmocka_unit_test(a_wrong_secret_file_is_told_without_its_values),
 		cmocka_unit_test(the_options_of_up_are_read),

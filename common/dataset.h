@@ -76,6 +76,10 @@ struct dataset {
 		struct dataset_list paths; /* globs; none: everything */
 	} sync;
 	struct {
+		uint32_t versions; /* most that are kept, the newest included; at least 1 */
+		int64_t age_ns;    /* how long after a newer one took its place; 0: without end */
+	} retention;
+	struct {
 		uint64_t quota_bytes;                       /* 0: none */
 		enum dataset_tier tiers[DATASET_TIERS_MAX]; /* by preference */
 		size_t tier_count;                          /* 0: any */

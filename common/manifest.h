@@ -97,6 +97,14 @@ struct manifest_chunks {
 	void *ctx;
 };
 
+/* Whether the bytes begin as a root does, and not as a chunk. */
+bool manifest_is_root(const uint8_t *bytes, size_t len);
+
+/* Calls @visit with the hash of each chunk that a root names, until it answers other than 0. 0, -ENOMEM, -ERR_CORRUPT, what it
+ * answered. What a store keeps for a version is its root and these. */
+MUST_CHECK int manifest_root_names(const uint8_t *bytes, size_t len,
+				   int (*visit)(void *ctx, const struct hash256 *hash), void *ctx);
+
 /* ---- building ---- */
 
 struct manifest_builder;
@@ -105,6 +113,9 @@ struct manifest_builder_config {
 	int temp_dir_fd;      /* sorted runs go to unlinked files below it; borrowed for the builder's life */
 	uint64_t memory_max;  /* bytes for sorting; at least 1 MiB */
 	int64_t dir_mtime_ns; /* for directories nobody listed */
+	/* Entries are an earlier tree's but for a part that was listed anew: what that tree skipped is what this one does.
+	 * NULL: count. Borrowed until manifest_builder_finish(). */
+	const struct manifest_stats *of_part;
 	uint32_t chunk_bytes; /* target size of a chunk; 0: 4 MiB. Tests make it small */
 };
 
@@ -146,6 +157,11 @@ void manifest_stats_get(const struct manifest *m, struct manifest_stats *ret);
 /* Each answers 0 with *ret filled, -ENOENT, or -ERR_CORRUPT / -EIO when a chunk cannot be trusted or mapped. */
 MUST_CHECK int manifest_lookup(struct manifest *m, const char *path, size_t len, struct manifest_found *ret);
 MUST_CHECK int manifest_at(struct manifest *m, uint64_t ordinal, struct manifest_found *ret);
+
+/* Calls @visit with each entry of the ordinals [@from, @end), as far as there are any, in order; a non-zero return ends it
+ * with that code. Decodes each entry once. The entry is the caller's to look at until @visit returns. */
+MUST_CHECK int manifest_scan(struct manifest *m, uint64_t from, uint64_t end,
+			     int (*visit)(void *ctx, const struct manifest_found *f), void *ctx);
 
 /* The child @name of the directory at @dir (whose path the reader finds itself). -ENOTDIR when @dir is none. */
 MUST_CHECK int manifest_child(struct manifest *m, uint64_t dir, const char *name, size_t len,

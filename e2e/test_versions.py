@@ -162,3 +162,108 @@ def test_a_file_open_since_before_a_changed_spec_reads_on_after_a_kill(folder, i
         instance.kill_worker()  # a worker that never saw the change knows as much
         os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert os.pread(held.fileno(), len(old), 0) == old
+
+
+def spec_file(instance):
+    return next(iter((instance.run / "files").iterdir()))
+
+
+def numbers(instance):
+    return [v["version"] for v in instance.json("versions", "data")["versions"]]
+
+
+def next_version(instance, folder, name, data):
+    """Changes the folder and waits for the version that shows it."""
+    before = numbers(instance)[0]
+    (folder / "src" / name).write_bytes(data)
+    (folder / "src" / name).chmod(0o644)
+    wait_for("the next version", lambda: numbers(instance)[0] == before + 1)
+
+
+def stored(instance):
+    """What the catalog holds on the disk: chunks and roots."""
+    return sum(len(files) for _, _, files in os.walk(instance.state / "chunks"))
+
+
+EVERY_SECOND = "  sync: {interval: 1s}\n"
+
+
+def test_versions_are_listed_compared_and_pinned(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/a").write_bytes(b"first")
+    yaml = file_dataset(folder / "src", extra=EVERY_SECOND)
+    instance.start(yaml)
+    next_version(instance, folder, "a", b"second, longer")
+    next_version(instance, folder, "d", b"new")
+    assert numbers(instance) == [3, 2, 1]
+    latest = instance.json("versions", "data")["versions"][0]
+    assert (latest["latest"], latest["files"], latest["bytes"]) == (True, 2, 17)
+    assert instance.cli("diff", "data", "1", "3", check=0).stdout == "~ a (5 B -> 14 B)\n+ d\n"
+    assert instance.cli("diff", "data", "3", "2", check=0).stdout == "- d\n"
+    assert instance.cli("diff", "data", "2", "2", check=0).stdout == ""
+    assert instance.json("diff", "data", "2", "2") == []
+    changes = instance.json("diff", "data", "1", "3")
+    assert [(c["kind"], c["to"]["path"], c["to"]["size"]) for c in changes] == [("CHANGED", "a", 14), ("ADDED", "d", 3)]
+    wait_for("the mount to follow", (instance.mount / "d").exists)
+    spec_file(instance).write_text(yaml + "  version: 2\n")
+    wait_for("the pinned version", lambda: os.listdir(instance.mount) == ["a"])
+    assert (instance.mount / "a").read_bytes() == b"second, longer"
+    next_version(instance, folder, "e", b"not shown")
+    assert os.listdir(instance.mount) == ["a"]
+    assert [v["version"] for v in instance.json("versions", "data")["versions"] if v["pinned"] and v["mounts"] == 1] == [2]
+    instance.kill_worker()
+    assert os.listdir(instance.mount) == ["a"]
+    spec_file(instance).write_text(yaml)
+    wait_for("the newest version again", lambda: sorted(os.listdir(instance.mount)) == ["a", "d", "e"])
+    for words, code, text in ((("diff", "data", "1", "99"), 1, "version 99 of default/data is not kept; the newest is 4"),
+                              (("diff", "data", "1", "x"), 2, "\"x\" is no number of a version"),
+                              (("versions", "nothing"), 1, "there is no dataset default/nothing")):
+        done = instance.cli(*words)
+        assert done.returncode == code and text in done.stderr, done.stderr
+
+
+def test_old_versions_leave_and_their_chunks_with_them(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/a").write_bytes(b"0")
+    (folder / "src/a").chmod(0o644)
+    yaml = file_dataset(folder / "src", extra=EVERY_SECOND + "  retention: {versions: 2}\n")
+    instance.start(yaml)
+    with open(instance.mount / "a", "rb", buffering=0) as held:  # its version stays while the file is open
+        assert held.read(0) == b""
+        for i in range(1, 5):
+            next_version(instance, folder, "a", b"%d" % i * 10 * i)
+        wait_for("versions between to leave", lambda: numbers(instance) == [5, 4, 1])
+        assert stored(instance) == 6
+        instance.kill_worker()
+        assert numbers(instance) == [5, 4, 1]
+        assert os.fstat(held.fileno()).st_size == 1
+    next_version(instance, folder, "a", b"x")
+    next_version(instance, folder, "a", b"xx")
+    wait_for("the rest to leave", lambda: numbers(instance) == [7, 6])
+    wait_for("their chunks too", lambda: stored(instance) == 4)
+    assert (instance.mount / "a").read_bytes() == b"xx"
+
+
+def test_a_version_leaves_by_its_age(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/a").write_bytes(b"0")
+    instance.start(file_dataset(folder / "src", extra=EVERY_SECOND + "  retention: {age: 2s}\n"))
+    for i in range(1, 4):
+        next_version(instance, folder, "a", b"%d" % i * 10 * i)
+    wait_for("old versions to leave without a new one", lambda: len(numbers(instance)) <= 2)
+    assert numbers(instance)[0] == 4
+
+
+def test_a_deleted_dataset_leaves_no_version_and_no_chunk(folder, instance):
+    (folder / "src").mkdir()
+    (folder / "src/a").write_bytes(b"0")
+    yaml = file_dataset(folder / "src", extra=EVERY_SECOND)
+    instance.start(yaml)
+    next_version(instance, folder, "a", b"1")
+    target = instance.json("status")["mounts"][0]["target"]
+    subprocess.run(["umount", "-l", target], check=True)
+    wait_for("the mount to be given up", lambda: not instance.json("status")["mounts"])
+    spec_file(instance).unlink()
+    wait_for("the dataset to be gone", lambda: not instance.json("status")["datasets"])
+    wait_for("its chunks to be gone", lambda: stored(instance) == 0)
+    assert [files for _, _, files in os.walk(instance.state / "versions") if files] == []

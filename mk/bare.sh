@@ -24,6 +24,7 @@ mirror() {
 copy_settings() { # TREE
 	apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries)' >"$1/etc/apt/apt.conf.d/90larder" || true
 	cp -L /etc/resolv.conf "$1/etc/resolv.conf"
+	[ -e "$1/etc/hosts" ] || echo '127.0.0.1 localhost' >"$1/etc/hosts" # an installer writes it, debootstrap of 12 does not
 	for conf in "$HOME/.config/pip/pip.conf" /etc/pip.conf; do
 		[ ! -f "$conf" ] || cp -L "$conf" "$1/etc/pip.conf"
 	done

@@ -51,7 +51,7 @@ static double lookups_per_s(struct policy *p, const uint64_t *keys)
 		best_ns = MIN(best_ns, clock_mono_ns() - start_ns);
 	}
 	CHECK(here == (uint64_t)PASSES * LOOKUPS);
-	return LOOKUPS * 1e9 / (double)best_ns;
+	return (double)LOOKUPS * 1e9 / (double)best_ns;
 }
 
 static enum policy_answer go(void *ctx, uint64_t key)
@@ -72,7 +72,7 @@ static int evict_ns(struct policy *p, uint32_t objects, double *ret)
 		if (r == 0)
 			r = policy_put(p, key_of((uint64_t)objects + i), 1);
 	}
-	*ret = (double)(clock_mono_ns() - start_ns) / EVICTIONS;
+	*ret = (double)(clock_mono_ns() - start_ns) / (double)EVICTIONS;
 	return r;
 }
 

@@ -1,7 +1,7 @@
 /*
  * internal - what the files behind datasets.h share: registry.c (the list, by name), versions.c (head, manifests, objects),
- * sources.c (the sources of a spec), secrets.c (credentials), syncing.c (the thread of a dataset), saved.c (the node
- * memory), status.c. Not for others.
+ * retention.c (which versions are kept), sources.c (the sources of a spec), secrets.c (credentials), syncing.c (the thread of a
+ * dataset), saved.c (the node memory), status.c. Not for others.
  *
  * Locks: datasets.lock guards the list, the secrets and the saving; node_dataset.lock guards one dataset. The first is
  * taken before the second.
@@ -48,8 +48,14 @@ struct node_dataset {
 	struct manifest_stats stats;
 	struct sync_progress progress;
 	uint64_t wanted, finished; /* syncs asked for, and done */
+	bool want_all;             /* they are of everything; else of these globs */
+	bool due_all;              /* the sync that is due is of everything, whatever sync.paths says */
+	bool made_version;         /* by the last sync */
+	struct dataset_list want;
 	bool stop, thread_started;
-	int64_t due_ns; /* next sync by itself; 0: none */
+	bool announce;     /* mounts are to be told of the version that they show */
+	int64_t retain_ns; /* when versions are looked at again; 0: not by itself */
+	int64_t due_ns;    /* next sync by itself; 0: none */
 	int64_t retry_ns;
 	int64_t source_retry_ns; /* when to try again to make the sources; 0: not needed */
 	pthread_t thread;
@@ -67,7 +73,8 @@ struct datasets {
 	pthread_cond_t returned; /* a reference came back */
 	struct list list, secrets;
 	uint32_t count, next_number;
-	bool loading; /* what is put comes from a former worker's memory */
+	bool loading;         /* what is put comes from a former worker's memory */
+	_Atomic bool retains; /* versions may leave */
 };
 
 /* ---- registry.c ---- */
@@ -83,8 +90,17 @@ struct node_dataset *registry_find(struct datasets *all, const char *name);
 /* The head a former process left counts at once: a mount need not wait for a new listing. node_dataset.lock is held. */
 void versions_adopt_head(struct node_dataset *d);
 
-/* Drops what the cache holds of the version at the head. */
+/* Drops what the cache holds of any version. */
 void versions_evict(struct node_dataset *d);
+
+/* The version that mounts show. node_dataset.lock is held. 0, -ENOENT with words. */
+MUST_CHECK int versions_shown(struct node_dataset *d, struct catalog_head *ret, struct err *err);
+
+/* ---- retention.c ---- */
+
+/* Drops the versions that the spec keeps no longer, and what only they named. Sets when to look again. node_dataset.lock is held
+ * and given up meanwhile. */
+void retention_run(struct node_dataset *d);
 
 /* ---- sources.c ---- */
 
@@ -127,6 +143,12 @@ void saved_write(struct datasets *all);
 void saved_read(struct datasets *all);
 
 /* ---- syncing.c ---- */
+
+/* Asks for a sync of everything. node_dataset.lock is held. */
+void syncing_want(struct node_dataset *d);
+
+/* Frees globs that were asked for. */
+void syncing_forget(struct dataset_list *list);
 
 /* Starts the dataset's thread. 0, -errno with words. */
 MUST_CHECK int syncing_start(struct node_dataset *d, struct err *err);

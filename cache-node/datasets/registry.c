@@ -16,6 +16,7 @@ static void destroy(struct node_dataset *d)
 {
 	syncing_stop(d);
 	(void)source_set_free(d->set, d->all->config.cache);
+	syncing_forget(&d->want);
 	(void)pthread_mutex_destroy(&d->lock);
 	(void)pthread_cond_destroy(&d->changed);
 	(void)mem_free(d);
@@ -107,6 +108,8 @@ static void replace(struct node_dataset *d, struct source_set *set)
 	(void)pthread_mutex_lock(&d->lock);
 	set->older = d->set;
 	d->set = set;
+	d->announce = d->announce || set->spec->version != set->older->spec->version;
+	d->retain_ns = 1; /* at once */
 	d->sources_ready = false;
 	d->retry_ns = 0;
 	sources_make(d);
@@ -195,8 +198,25 @@ int datasets_delete(struct datasets *all, const char *namespace_, const char *na
 	(void)pthread_mutex_lock(&all->lock);
 	d->deleting = false;
 	(void)pthread_mutex_unlock(&all->lock);
+	struct catalog_collected collected;
+	if (!r)
+		r = catalog_collect(all->config.catalog, &collected, err);
 	(void)datasets_unref(d);
 	return r;
+}
+
+void datasets_retain(struct datasets *all)
+{
+	atomic_store(&all->retains, true);
+	(void)pthread_mutex_lock(&all->lock);
+	list_for_each (l, &all->list) {
+		struct node_dataset *d = LIST_ENTRY(l, struct node_dataset, link);
+		(void)pthread_mutex_lock(&d->lock);
+		d->retain_ns = 1;
+		(void)pthread_cond_broadcast(&d->changed);
+		(void)pthread_mutex_unlock(&d->lock);
+	}
+	(void)pthread_mutex_unlock(&all->lock);
 }
 
 void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_dataset *d), void *ctx)
@@ -240,10 +260,8 @@ void node_dataset_access_get(struct node_dataset *d, struct node_dataset_access 
 {
 	(void)pthread_mutex_lock(&d->lock);
 	const struct dataset *spec = d->set->spec;
-	*ret = (struct node_dataset_access){.uid = spec->access.uid,
-					    .gid = spec->access.gid,
-					    .mode = spec->access.mode,
-					    .latest = spec->version == 0};
+	*ret = (struct node_dataset_access){
+		.uid = spec->access.uid, .gid = spec->access.gid, .mode = spec->access.mode};
 	(void)pthread_mutex_unlock(&d->lock);
 }
 

@@ -130,7 +130,7 @@ void sources_make(struct node_dataset *d)
 	if (d->head.version)
 		d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
 	if (!d->all->loading || !d->head.version) /* a new worker lists nothing anew: its predecessor did */
-		d->wanted++;
+		syncing_want(d);
 	else if (set->spec->sync.interval_ns)
 		d->due_ns = clock_mono_ns() + set->spec->sync.interval_ns;
 	(void)pthread_cond_broadcast(&d->changed);

@@ -27,44 +27,103 @@ void versions_adopt_head(struct node_dataset *d)
 	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
 }
 
-/* Drops what the cache holds of the version at the head. */
-void versions_evict(struct node_dataset *d)
-{
-	CLEANUP(manifest_free) struct manifest *m = NULL;
-	CLEANUP(mem_free) void *memory = mem_alloc(sizeof(struct manifest_found));
-	struct manifest_found *f = memory;
+struct eviction {
+	struct node_dataset *dataset;
+	uint64_t config;
+};
 
-	if (!f || !d->head.version || node_dataset_open(d, &d->head.root, &m, NULL))
-		return;
-	for (uint64_t i = 0; manifest_at(m, i, f) == 0; i++) {
-		CLEANUP(cache_put) struct cache_object *o = NULL;
-		uint64_t freed;
-		if (f->e.type == MANIFEST_FILE && f->e.size &&
-		    node_dataset_object(d, d->head.config, f, &o, NULL) == 0)
-			(void)!cache_evict(o, false, &freed); /* what another dataset has open stays */
-	}
+static int evict_entry(void *ctx, const struct manifest_found *f)
+{
+	const struct eviction *v = ctx;
+	CLEANUP(cache_put) struct cache_object *o = NULL;
+	uint64_t freed;
+
+	if (f->e.type == MANIFEST_FILE && f->e.size &&
+	    node_dataset_object(v->dataset, v->config, f, &o, NULL) == 0)
+		(void)!cache_evict(o, false, &freed); /* what another dataset has open stays */
+	return 0;
 }
 
-/* The lock is held. */
-static int head_locked(struct node_dataset *d, struct catalog_head *ret, struct err *err)
+static void evict_version(struct node_dataset *d, const struct catalog_head *head)
+{
+	CLEANUP(manifest_free) struct manifest *m = NULL;
+	struct eviction v = {.dataset = d, .config = head->config};
+
+	if (node_dataset_open(d, &head->root, &m, NULL) == 0)
+		(void)!manifest_scan(m, 0, UINT64_MAX, evict_entry, &v);
+}
+
+void versions_evict(struct node_dataset *d)
+{
+	struct catalog_head *list;
+	size_t count;
+
+	if (catalog_versions(d->all->config.catalog, d->name, &list, &count))
+		return;
+	for (size_t i = 0; i < count; i++)
+		evict_version(d, &list[i]);
+	(void)mem_free(list);
+}
+
+/* A version of which the spec is known that lists its sources. The lock is held. */
+static int kept_locked(struct node_dataset *d, uint64_t version, struct catalog_head *ret, struct err *err)
+{
+	struct catalog_head found, newest = {0};
+	int r = catalog_version_get(d->all->config.catalog, d->name, version, &found);
+
+	if (r) {
+		(void)!catalog_head_get(d->all->config.catalog, d->name, &newest);
+		return err_set(err, r, "version %llu of %s is not kept; the newest is %llu",
+			       (unsigned long long)version, d->name, (unsigned long long)newest.version);
+	}
+	if (!sources_of_config(d, found.config))
+		return err_set(
+			err, -ENOENT,
+			"version %llu of %s was listed from other sources, which are not known any more",
+			(unsigned long long)version, d->name);
+	*ret = found;
+	return 0;
+}
+
+int versions_shown(struct node_dataset *d, struct catalog_head *ret, struct err *err)
 {
 	uint64_t pinned = d->set->spec->version;
 
+	if (pinned && pinned != d->head.version) {
+		struct err why = {0};
+		int r = kept_locked(d, pinned, ret, &why);
+		if (!r || d->head.version)
+			return r ? err_set(err, r, "%s", why.text) : 0;
+	}
 	if (!d->head.version)
 		return err_set(err, -ENOENT, "%s",
 			       d->message_text[0] ? d->message_text
 						  : "its first listing is still on its way");
-	if (pinned && pinned != d->head.version)
-		return err_set(err, -ENOENT, "version %llu is not held here; the newest is %llu",
-			       (unsigned long long)pinned, (unsigned long long)d->head.version);
 	*ret = d->head;
 	return 0;
+}
+
+int node_dataset_version(struct node_dataset *d, uint64_t version, struct catalog_head *ret, struct err *err)
+{
+	(void)pthread_mutex_lock(&d->lock);
+	int r = kept_locked(d, version, ret, err);
+	(void)pthread_mutex_unlock(&d->lock);
+	return r;
+}
+
+int node_dataset_versions(struct node_dataset *d, struct catalog_head **ret, size_t *ret_count,
+			  uint64_t *ret_pinned)
+{
+	(void)pthread_mutex_lock(&d->lock);
+	*ret_pinned = d->set->spec->version;
+	(void)pthread_mutex_unlock(&d->lock);
+	return catalog_versions(d->all->config.catalog, d->name, ret, ret_count);
 }
 
 int node_dataset_head(struct node_dataset *d, struct catalog_head *ret, struct err *err)
 {
 	(void)pthread_mutex_lock(&d->lock);
-	int r = head_locked(d, ret, err);
+	int r = versions_shown(d, ret, err);
 	(void)pthread_mutex_unlock(&d->lock);
 	return r;
 }
@@ -82,8 +141,10 @@ int node_dataset_wait(struct node_dataset *d, int64_t deadline_ns, bool (*stop)(
 	int r;
 
 	(void)pthread_mutex_lock(&d->lock);
-	while ((r = head_locked(d, ret, err)) != 0) {
+	while ((r = versions_shown(d, ret, err)) != 0) {
 		int64_t now = clock_mono_ns();
+		if (d->head.version && d->finished >= d->wanted)
+			break; /* listed, and the version that the spec pins is not among those kept */
 		if (d->stop || is_lasting(d->last_error)) {
 			r = d->stop ? err_set(err, -ENOENT, "%s is being deleted", d->name) : d->last_error;
 			break;

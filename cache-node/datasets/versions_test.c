@@ -146,7 +146,9 @@ static void waiting_for_a_version_ends_with_the_reason(void **state)
 	assert_string_equal(err.text, "waiting for Secret default/keys");
 	assert_int_equal(node_dataset_wait(d, clock_mono_ns() + TEST_WAIT_NS, at_once, NULL, &head, &err),
 			 -ECANCELED);
-	assert_int_equal(node_dataset_sync(d, test_go_on, NULL, &err), -EAGAIN);
+	struct node_sync_request q = {.progress = test_go_on};
+	struct node_sync done;
+	assert_int_equal(node_dataset_sync(d, &q, &done, &err), -EAGAIN);
 	datasets_unref(d);
 }
 
@@ -161,7 +163,7 @@ static void a_pinned_version_that_is_not_held_is_not_shown(void **state)
 	test_head(d);
 	assert_int_equal(test_put(t, 2, NULL, TEST_DATASET "  version: \"9\"\n", "x", t->dir, "data"), 0);
 	assert_int_equal(node_dataset_head(d, &head, &err), -ENOENT);
-	assert_string_equal(err.text, "version 9 is not held here; the newest is 1");
+	assert_string_equal(err.text, "version 9 of default/x is not kept; the newest is 1");
 	datasets_unref(d);
 }
 

@@ -10,12 +10,26 @@
 
 #define PAGE_TIMEOUT_NS (30 * NS_PER_S) /* a page of a listing, with its retries */
 
+/* A tree while it is built. */
+struct build {
+	const struct sync_request *request;
+	const char *name; /* of the dataset */
+	struct manifest_builder *builder;
+	struct sync_scope scope; /* what is listed; all: count 0 */
+	/* Of a part: the version that has the rest. */
+	bool whole;
+	struct manifest *before;
+	struct manifest_stats before_stats;
+	struct scope_root *roots;
+	size_t root_count;
+};
+
 /* One listing on its way: its pages come on the source's thread, the caller waits. */
 struct listing {
-	const struct sync_request *request;
+	const struct build *build;
 	const struct dataset_source *source;
 	uint16_t index;
-	struct manifest_builder *builder;
+	uint64_t found;       /* entries that were taken */
 	char *path;           /* MANIFEST_PATH_MAX and room to see that it is too long */
 	pthread_mutex_t lock; /* guards done, status, err */
 	pthread_cond_t ended;
@@ -54,6 +68,11 @@ static int add_entry(struct listing *l, const struct source_entry *e, struct err
 	if (!path_len || !dataset_source_takes(l->source, path, path_len))
 		return 0;
 	size_t len = join_path(l, path, path_len);
+	if (e->type != SOURCE_TYPE_DIR && !sync_scope_has(&l->build->scope, l->path, len))
+		return 0;
+	l->found++;
+	if (e->type == SOURCE_TYPE_FILE)
+		atomic_fetch_add(&l->build->request->progress->bytes, e->size);
 	bool own_key = l->source->mount_path[1] != 0 || path_len != e->key_len ||
 		       memcmp(path, e->key, path_len) != 0;
 	struct manifest_entry m = {
@@ -70,12 +89,17 @@ static int add_entry(struct listing *l, const struct source_entry *e, struct err
 		.target = e->target,
 		.target_len = e->target_len,
 	};
-	return manifest_builder_add(l->builder, &m, err);
+	return manifest_builder_add(l->build->builder, &m, err);
 }
 
 static bool is_wanted(void *ctx, const char *path, size_t len)
 {
-	return dataset_source_takes(((const struct listing *)ctx)->source, path, len);
+	struct listing *l = ctx;
+
+	if (!dataset_source_takes(l->source, path, len))
+		return false;
+	size_t joined = join_path(l, path, len);
+	return sync_scope_has(&l->build->scope, l->path, joined);
 }
 
 static int on_entries(void *ctx, const struct source_entry *entries, size_t count)
@@ -83,7 +107,7 @@ static int on_entries(void *ctx, const struct source_entry *entries, size_t coun
 	struct listing *l = ctx;
 	struct err err = {0};
 
-	if (atomic_load(&l->request->progress->stop))
+	if (atomic_load(&l->build->request->progress->stop))
 		return -ECANCELED;
 	for (size_t i = 0; i < count; i++) {
 		int r = add_entry(l, &entries[i], &err);
@@ -94,7 +118,7 @@ static int on_entries(void *ctx, const struct source_entry *entries, size_t coun
 			return r;
 		}
 	}
-	atomic_fetch_add(&l->request->progress->objects, count);
+	atomic_fetch_add(&l->build->request->progress->objects, count);
 	return 0;
 }
 
@@ -118,7 +142,7 @@ static void wait_done(struct listing *l, struct source_op *op)
 	(void)pthread_mutex_lock(&l->lock);
 	while (!l->done) {
 		clock_cond_wait(&l->ended, &l->lock, 200 * NS_PER_MS);
-		if (!l->done && !told && atomic_load(&l->request->progress->stop)) {
+		if (!l->done && !told && atomic_load(&l->build->request->progress->stop)) {
 			source_op_cancel(op); /* done() needs our lock, so the operation is alive */
 			told = true;
 		}
@@ -126,12 +150,13 @@ static void wait_done(struct listing *l, struct source_op *op)
 	(void)pthread_mutex_unlock(&l->lock);
 }
 
-static int list_source(const struct sync_request *q, uint16_t index, struct manifest_builder *b,
+/* Lists what lies below @prefix of a source ("" or with a slash at its end). What was taken in *ret_found. */
+static int list_prefix(const struct build *b, size_t index, const char *prefix, uint64_t *ret_found,
 		       struct err *err)
 {
-	struct listing l = {
-		.request = q, .source = &q->dataset->sources[index], .index = index, .builder = b};
-	struct source_list_request request = {.prefix = "",
+	const struct sync_request *q = b->request;
+	struct listing l = {.build = b, .source = &q->dataset->sources[index], .index = (uint16_t)index};
+	struct source_list_request request = {.prefix = prefix,
 					      .deadline_ns = PAGE_TIMEOUT_NS,
 					      .wanted = is_wanted,
 					      .entries = on_entries,
@@ -154,25 +179,180 @@ static int list_source(const struct sync_request *q, uint16_t index, struct mani
 	}
 	(void)pthread_mutex_destroy(&l.lock);
 	(void)pthread_cond_destroy(&l.ended);
+	*ret_found = l.found;
 	return r;
 }
 
-static int build(const struct sync_request *q, struct sync_result *ret, struct hash256 *root, struct err *err)
+/* ---- parts ---- */
+
+/* Lists a part of a source, whose root lies @len bytes into @rel below the source's. A folder that is not there may be one of
+ * the store's that went, or no folder: then the one above it tells. @ret_len: how far the listed root is into @rel. */
+static int list_below(const struct build *b, size_t index, const char *rel, size_t len, bool literal,
+		      size_t *ret_len, struct err *err)
 {
-	CLEANUP(manifest_builder_free) struct manifest_builder *b = NULL;
+	char prefix[MANIFEST_PATH_MAX + 2];
+	uint64_t found;
+	int r;
+
+	for (;; len = scope_parent(rel, len)) {
+		(void)snprintf(prefix, sizeof prefix, "%.*s%s", (int)len, rel, len ? "/" : "");
+		r = list_prefix(b, index, prefix, &found, err);
+		bool absent = r == -ENOENT || r == -ENOTDIR || (r == 0 && !found && literal);
+		if (!absent || len == 0)
+			break;
+		literal = false; /* once: the object itself stands beside, not further up */
+	}
+	*ret_len = len;
+	return r;
+}
+
+/* One root of the part, as far as it concerns the source: the listed root as a path of the tree in *ret, "-" where it does
+ * not. */
+static int list_root(const struct build *b, size_t index, const struct scope_root *root, char **ret,
+		     struct err *err)
+{
+	const char *mount = b->request->dataset->sources[index].mount_path + 1;
+	size_t at = strlen(mount), below;
+	uint64_t found;
+	int r;
+
+	if (root->len > MANIFEST_PATH_MAX)
+		return err_set(err, -ENAMETOOLONG, "a path of %zu bytes", root->len);
+	if (scope_is_below(mount, at, root->path, root->len, true)) {
+		r = list_prefix(b, index, "", &found, err);
+		*ret = mem_strdup(mount);
+	} else if (scope_is_below(root->path, root->len, mount, at, false)) {
+		size_t skip = at ? at + 1 : 0;
+		r = list_below(b, index, root->path + skip, root->len - skip, root->literal, &below, err);
+		*ret = r ? NULL : mem_strndup(root->path, below ? skip + below : at);
+	} else {
+		r = 0;
+		*ret = mem_strdup("-");
+	}
+	return r || *ret ? r : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* Entries of the version before that this sync does not list. */
+struct keeping {
+	const struct build *build;
+	uint16_t source;
+	char *const *roots; /* listed of this source: paths of the tree, "-" for none */
+	struct err *err;
+};
+
+/* Folders that nobody listed are made anew where something is below them. */
+static bool is_implied(const struct manifest_entry *e)
+{
+	return e->type == MANIFEST_DIR && e->end > e->ordinal + 1 && e->mode == 0 && e->mtime_ns == 0 &&
+	       e->source == 0 && !e->key;
+}
+
+static bool is_listed_anew(const struct keeping *k, const struct manifest_entry *e)
+{
+	if (e->type != MANIFEST_DIR)
+		return sync_scope_has(&k->build->scope, e->path, e->path_len);
+	for (size_t i = 0; i < k->build->root_count; i++)
+		if (strcmp(k->roots[i], "-") != 0 &&
+		    scope_is_below(e->path, e->path_len, k->roots[i], strlen(k->roots[i]), false))
+			return true;
+	return false;
+}
+
+static int keep_entry(void *ctx, const struct manifest_found *f)
+{
+	const struct keeping *k = ctx;
+
+	if (f->e.source != k->source || is_implied(&f->e) || is_listed_anew(k, &f->e))
+		return 0;
+	if (f->e.ordinal % 65536 == 0 && atomic_load(&k->build->request->progress->stop))
+		return -ECANCELED;
+	return manifest_builder_add(k->build->builder, &f->e, k->err);
+}
+
+/* Lists the part's roots of one source, then takes over what the version before has of its rest. */
+static int list_part(const struct build *b, size_t index, struct err *err)
+{
+	CLEANUP(mem_free) void *memory = mem_calloc(b->root_count, sizeof(char *));
+	struct keeping k = {.build = b, .source = (uint16_t)index, .roots = memory, .err = err};
+	char **roots = memory;
+	int r = memory ? 0 : err_set(err, -ENOMEM, "out of memory");
+
+	for (size_t i = 0; i < b->root_count && !r; i++)
+		r = list_root(b, index, &b->roots[i], &roots[i], err);
+	if (!r)
+		r = manifest_scan(b->before, 0, UINT64_MAX, keep_entry, &k);
+	for (size_t i = 0; roots && i < b->root_count; i++)
+		(void)mem_free(roots[i]);
+	return r && !err->code ? err_set(err, r, "the version before: %s", err_text(r)) : r;
+}
+
+/* ---- building ---- */
+
+/* The version that the part is to be changed in; none: the whole is listed. */
+static int open_before(struct build *b, struct err *err)
+{
+	const struct sync_request *q = b->request;
+	struct manifest_chunks chunks = catalog_chunks(q->catalog);
+	struct manifest_stats stats = {0};
+	struct catalog_head head;
+
+	if (!q->scope.count || catalog_head_get(q->catalog, b->name, &head) ||
+	    head.config != dataset_config_hash(q->dataset)) {
+		b->whole = true;
+		return 0;
+	}
+	b->roots = mem_calloc(q->scope.count, sizeof *b->roots);
+	if (!b->roots)
+		return err_set(err, -ENOMEM, "out of memory");
+	b->root_count = sync_scope_roots(&q->scope, b->roots);
+	b->scope = q->scope;
+	int r = manifest_open(&head.root, &chunks, &b->before, err);
+	if (!r)
+		manifest_stats_get(b->before, &stats);
+	b->before_stats = stats;
+	return r;
+}
+
+static int list_all(const struct build *b, struct err *err)
+{
+	uint64_t found;
+	int r = 0;
+
+	for (size_t i = 0; i < b->request->dataset->source_count && !r; i++)
+		r = b->whole ? list_prefix(b, i, "", &found, err) : list_part(b, i, err);
+	return r;
+}
+
+static int run_build(struct build *b, struct sync_result *ret, struct hash256 *root, struct err *err)
+{
+	const struct sync_request *q = b->request;
 	/* The same tree must give the same root, so directories that nobody listed have no time of their own. */
 	struct manifest_builder_config config = {.temp_dir_fd = q->temp_dir_fd, .memory_max = q->memory_max};
+	int r = open_before(b, err);
 
-	int r = manifest_builder_new(&config, &b);
+	if (r)
+		return r;
+	config.of_part = b->whole ? NULL : &b->before_stats;
+	r = manifest_builder_new(&config, &b->builder);
 	if (r)
 		return err_set(err, r, "manifest builder: %s", err_text(r));
-	for (size_t i = 0; i < q->dataset->source_count; i++) {
-		r = list_source(q, (uint16_t)i, b, err);
-		if (r)
-			return r;
-	}
+	r = list_all(b, err);
+	if (r)
+		return r;
 	struct manifest_sink sink = catalog_chunk_sink(q->catalog);
-	return manifest_builder_finish(b, &sink, root, &ret->stats, err);
+	return manifest_builder_finish(b->builder, &sink, root, &ret->stats, err);
+}
+
+static int build(const struct sync_request *q, const char *name, struct sync_result *ret,
+		 struct hash256 *root, struct err *err)
+{
+	struct build b = {.request = q, .name = name};
+	int r = run_build(&b, ret, root, err);
+
+	(void)manifest_builder_free(b.builder);
+	(void)manifest_free(b.before);
+	(void)mem_free(b.roots);
+	return r;
 }
 
 static int move(const struct sync_request *q, const char *name, const struct hash256 *root,
@@ -205,7 +385,7 @@ int sync_run(const struct sync_request *request, struct sync_result *ret, struct
 	int r = catalog_lease_take(request->catalog, name, &lease, err);
 	if (r)
 		return r;
-	r = build(request, ret, &root, err);
+	r = build(request, name, ret, &root, err);
 	if (!r)
 		r = move(request, name, &root, lease, ret, err);
 	catalog_lease_drop(request->catalog, name, lease);

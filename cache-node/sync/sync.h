@@ -1,6 +1,10 @@
 /*
  * sync - builds the next version of a dataset: lists its sources into one tree, writes the manifest, moves the head.
  *
+ * A sync may be of a part of the tree (scope.h): the rest is then as in the version at the head, and the result is what a whole
+ * sync would give if the rest had not changed. Only the part is asked of the stores. Without a version listed from the same
+ * sources it is of the whole.
+ *
  * One builder at a time holds the dataset's lease; a head that moved meanwhile makes this build a loser and changes
  * nothing. Killed at any point, the old head stands.
  */
@@ -12,6 +16,7 @@
 #include <stdint.h>
 
 #include "cache-node/catalog.h"
+#include "cache-node/sync/scope.h"
 #include "common/base/attr.h"
 #include "common/base/err.h"
 #include "common/dataset.h"
@@ -19,7 +24,9 @@
 
 /* Shared with whoever watches or stops a sync. */
 struct sync_progress {
-	_Atomic uint64_t objects; /* found so far */
+	_Atomic uint64_t objects;  /* found so far */
+	_Atomic uint64_t bytes;    /* of the files among them */
+	_Atomic uint64_t expected; /* about how many there may be: as in the version before; 0: not known */
 	_Atomic bool stop;
 };
 
@@ -27,8 +34,9 @@ struct sync_request {
 	struct catalog *catalog;
 	const struct dataset *dataset;
 	struct source *const *sources; /* one for each of the dataset's */
-	int temp_dir_fd;               /* for the builder's runs */
-	uint64_t memory_max;           /* bytes for sorting */
+	struct sync_scope scope;
+	int temp_dir_fd;     /* for the builder's runs */
+	uint64_t memory_max; /* bytes for sorting */
 	struct sync_progress *progress;
 };
 

@@ -222,6 +222,12 @@ static void put_number(struct dataset *d, struct dataset_source *s, enum field_i
 	case F_SYNC_INTERVAL:
 		d->sync.interval_ns = v;
 		break;
+	case F_RETENTION_VERSIONS:
+		d->retention.versions = (uint32_t)v;
+		break;
+	case F_RETENTION_AGE:
+		d->retention.age_ns = v;
+		break;
 	case F_QUOTA:
 		d->cache.quota_bytes = (uint64_t)v;
 		break;

@@ -34,6 +34,7 @@ static const char full[] = HEAD
 	"    - {mountPath: /shared, file: {path: /mnt/nfs/shared/, symlinks: Follow}}\n"
 	"  version: 17\n"
 	"  sync: {interval: 10m, paths: [\"train/new/**\"]}\n"
+	"  retention: {versions: 4, age: 1h}\n"
 	"  cache: {quota: 500Gi, tiers: [NVMe, DRAM], placement: Auto, replicas: 1, pin: true, ttl: 168h}\n"
 	"  preload: {paths: [\"train/**\"], bandwidth: 1.5Gi}\n"
 	"  access: {uid: 1000, gid: 100, mode: \"0440\"}\n"
@@ -80,6 +81,8 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->version, 17);
 	assert_true(d->sync.interval_ns == 600 * 1000000000LL);
 	assert_string_equal(d->sync.paths.items[0], "train/new/**");
+	assert_int_equal(d->retention.versions, 4);
+	assert_true(d->retention.age_ns == 3600 * 1000000000LL);
 	assert_true(d->cache.quota_bytes == 500ULL << 30);
 	assert_int_equal(d->cache.tier_count, 2);
 	assert_int_equal(d->cache.tiers[0], DATASET_TIER_NVME);
@@ -92,9 +95,9 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->access.gid, 100);
 	assert_int_equal(d->access.mode, 0440);
 	const char *const unacted[] = {
-		"spec.sync.paths",    "spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",
-		"spec.cache.pin",     "spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth",
-		"spec.volume.create", "spec.volume.profile", "spec.volume.openWait"};
+		"spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",    "spec.cache.pin",
+		"spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth", "spec.volume.create",
+		"spec.volume.profile", "spec.volume.openWait"};
 	assert_int_equal(d->unacted.count, LENGTH(unacted));
 	for (size_t i = 0; i < LENGTH(unacted); i++)
 		assert_string_equal(d->unacted.items[i], unacted[i]);
@@ -127,6 +130,8 @@ static void what_is_not_given_gets_its_default(void **state)
 	assert_int_equal(d->sources[0].s3.addressing, SOURCE_ADDRESSING_AUTO);
 	assert_true(d->sources[0].timeout_ns == 30 * 1000000000LL);
 	assert_int_equal(d->version, 0);
+	assert_int_equal(d->retention.versions, 10);
+	assert_true(d->retention.age_ns == 0);
 	assert_int_equal(d->access.mode, 0444);
 	assert_false(d->preload.enabled);
 	assert_int_equal(d->cache.tier_count, 0);
@@ -159,7 +164,7 @@ static const struct mistake {
 	{NAMED "spec:\n  source: []\n",
 	 "d.yaml:5:3: unknown field \"spec.source\"; did you mean \"sources\"?"},
 	{NAMED "spec:\n  zzz: 1\n",
-	 "d.yaml:5:3: unknown field \"spec.zzz\"; has: sources, version, sync, cache, preload, access, volume"},
+	 "d.yaml:5:3: unknown field \"spec.zzz\"; has: sources, version, sync, retention, cache, preload, access, volume"},
 	{NAMED "specs: {}\n", "d.yaml:4:1: unknown field \"specs\"; did you mean \"spec\"?"},
 	{NAMED "spec:\n  sources: [{http: {}}]\n", "d.yaml:5:13: spec.sources[0].http.url is missing"},
 	{NAMED "spec:\n  sources: [{http: {url: \"https://u:p@x/\"}}]\n",

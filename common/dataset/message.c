@@ -144,6 +144,17 @@ static int put_sync(Larder__V1__Dataset *m, const struct dataset *d)
 	return put_list(&m->sync->n_paths, &m->sync->paths, &d->sync.paths);
 }
 
+static int put_retention(Larder__V1__Dataset *m, const struct dataset *d)
+{
+	m->retention = mem_calloc(1, sizeof *m->retention);
+	if (!m->retention)
+		return -ENOMEM;
+	larder__v1__retention__init(m->retention);
+	m->retention->versions = d->retention.versions;
+	m->retention->age_ns = d->retention.age_ns;
+	return 0;
+}
+
 static int put_preload(Larder__V1__Dataset *m, const struct dataset *d)
 {
 	m->preload = mem_calloc(1, sizeof *m->preload);
@@ -197,6 +208,8 @@ int dataset_to_message(const struct dataset *d, Larder__V1__Dataset **ret)
 		r = put_sources(m, d);
 	if (r == 0)
 		r = put_sync(m, d);
+	if (r == 0)
+		r = put_retention(m, d);
 	if (r == 0)
 		r = put_cache(m, d);
 	if (r == 0)
@@ -368,6 +381,10 @@ static void take_policies(struct taking *t, const Larder__V1__Dataset *m)
 	if (m->sync) {
 		take_duration(t, F_SYNC_INTERVAL, m->sync->interval_ns);
 		take_list(t, F_SYNC_PATHS, m->sync->n_paths, m->sync->paths);
+	}
+	if (m->retention) {
+		take_number(t, F_RETENTION_VERSIONS, m->retention->versions);
+		take_duration(t, F_RETENTION_AGE, m->retention->age_ns);
 	}
 	if (m->cache) {
 		take_number(t, F_QUOTA, m->cache->quota_bytes);

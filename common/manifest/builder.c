@@ -210,7 +210,7 @@ static int write_root(struct manifest_builder *b, const struct manifest_sink *si
 	uint8_t *bytes;
 	size_t len;
 
-	b->stats.skipped = b->skipped + tree_lost(b->tree);
+	b->stats.skipped = b->config.of_part ? b->config.of_part->skipped : b->skipped + tree_lost(b->tree);
 	int r = root_writer_end(&b->root, &b->stats, &bytes, &len);
 	if (r != 0)
 		return r;

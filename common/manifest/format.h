@@ -11,6 +11,7 @@
 /* Magic, version, three zero bytes. */
 #define CHUNK_MAGIC        "LDRC\1\0\0" /* with the string's own NUL: 8 bytes */
 #define ROOT_MAGIC         "LDRR\1\0\0"
+#define ROOT_MAGIC_BYTES   4
 #define CHUNK_HEADER_BYTES 8
 #define ROOT_HEADER_BYTES  8
 #define CHUNK_FOOTER_BYTES 12 /* offset of the index, blocks, entries: le32 each */

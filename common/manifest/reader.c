@@ -195,6 +195,27 @@ int manifest_at(struct manifest *m, uint64_t ordinal, struct manifest_found *ret
 	return r;
 }
 
+int manifest_scan(struct manifest *m, uint64_t from, uint64_t end,
+		  int (*visit)(void *ctx, const struct manifest_found *f), void *ctx)
+{
+	CLEANUP(mem_free) void *memory = mem_calloc(1, sizeof(struct manifest_found));
+	struct manifest_found *f = memory;
+	struct chunk_entry x;
+
+	if (!f)
+		return -ENOMEM;
+	end = MIN(end, m->stats.entries);
+	int r = from < end ? reader_seek(m, from, f) : 0;
+	for (uint64_t i = from; i < end && r == 0; i++) {
+		r = reader_step(m, f, &x);
+		if (r != 0)
+			break;
+		chunk_entry_found(&x, i, f);
+		r = visit(ctx, f);
+	}
+	return r;
+}
+
 /* ---- by path ---- */
 
 /* The last chunk that begins at or before @k. */

@@ -146,3 +146,22 @@ int root_decode(const uint8_t *bytes, size_t len, struct manifest_stats *ret_sta
 	memory = NULL;
 	return 0;
 }
+
+bool manifest_is_root(const uint8_t *bytes, size_t len)
+{
+	return len >= ROOT_HEADER_BYTES && memcmp(bytes, ROOT_MAGIC, ROOT_MAGIC_BYTES) == 0;
+}
+
+int manifest_root_names(const uint8_t *bytes, size_t len, int (*visit)(void *ctx, const struct hash256 *hash),
+			void *ctx)
+{
+	struct manifest_stats stats;
+	struct root_chunk *chunks = NULL;
+	size_t count = 0;
+	int r = root_decode(bytes, len, &stats, &chunks, &count);
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = visit(ctx, &chunks[i].hash);
+	(void)mem_free(chunks);
+	return r;
+}
