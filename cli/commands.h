@@ -60,6 +60,8 @@ extern const struct option_spec
 enum { COMMON_BASIC = 3, COMMON_LIST = 5 };
 extern const struct option_spec down_option_specs[], status_option_specs[], scrub_option_specs[];
 enum { DOWN_OPTIONS = 3, STATUS_OPTIONS = 4, SCRUB_OPTIONS = 4 };
+extern const struct option_spec doctor_option_specs[];
+enum { DOCTOR_OPTIONS = 5 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
  * @least, @most: how many operands are needed and allowed, 0 to COMMON_OPERANDS_MAX. */

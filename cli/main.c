@@ -38,8 +38,9 @@ static size_t commands(struct command ret[COMMANDS_MAX])
 		 job_command, common_option_specs, COMMON_BASIC},
 		{"scrub", "", "read all that the cache holds and verify it", scrub_command,
 		 scrub_option_specs, SCRUB_OPTIONS},
-		{"doctor", "", "what this machine offers, and what each missing piece costs", doctor_command,
-		 common_option_specs, COMMON_BASIC},
+		{"doctor", "[-f FILE]",
+		 "what this machine offers; with -f: which step of a source fails, and the remedy",
+		 doctor_command, doctor_option_specs, DOCTOR_OPTIONS},
 		{"version", "", "the version of this program", version_command, common_option_specs,
 		 COMMON_BASIC},
 	};

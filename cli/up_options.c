@@ -83,25 +83,28 @@ static int set_disk(struct up_options *o, const char *value, struct err *err)
 	return r;
 }
 
-static int set_secret(struct up_options *o, const char *value, struct err *err)
+int up_secret_parse(const char *value, struct up_secret *ret, struct err *err)
 {
 	char name[2 * NAME_LABEL_MAX + 2];
 	const char *equals = strchr(value, '=');
 
-	if (o->secret_count == UP_SECRETS_MAX)
-		return err_set(err, -EINVAL, "%d secrets are the limit", UP_SECRETS_MAX);
 	if (!equals || equals == value || !equals[1] || (size_t)(equals - value) >= sizeof name)
 		return err_set(err, -EINVAL, "--secret \"%.80s\" must be [NAMESPACE/]NAME=FILE", value);
-	struct up_secret *s = &o->secrets[o->secret_count];
 	(void)snprintf(name, sizeof name, "%.*s", (int)(equals - value), value);
-	int r = dataset_ref_parse_name(name, &s->name, err);
-	if (!r)
-		r = path_absolute(equals + 1, s->file, err);
+	int r = dataset_ref_parse_name(name, &ret->name, err);
+	return r ? r : path_absolute(equals + 1, ret->file, err);
+}
+
+static int set_secret(struct up_options *o, const char *value, struct err *err)
+{
+	if (o->secret_count == UP_SECRETS_MAX)
+		return err_set(err, -EINVAL, "%d secrets are the limit", UP_SECRETS_MAX);
+	int r = up_secret_parse(value, &o->secrets[o->secret_count], err);
 	o->secret_count += r == 0;
 	return r;
 }
 
-static int set_run_as(struct up_options *o, const char *value, struct err *err)
+int up_run_as_parse(const char *value, uid_t *ret_uid, gid_t *ret_gid, struct err *err)
 {
 	char *end;
 	unsigned long uid = strtoul(value, &end, 10), gid = uid;
@@ -111,8 +114,8 @@ static int set_run_as(struct up_options *o, const char *value, struct err *err)
 	if (value[0] < '0' || value[0] > '9' || *end || !uid || uid >= UINT32_MAX || gid >= UINT32_MAX)
 		return err_set(err, -EINVAL, "--run-as \"%.80s\" must be a number other than 0, or UID:GID",
 			       value);
-	o->uid = (uid_t)uid;
-	o->gid = (gid_t)gid;
+	*ret_uid = (uid_t)uid;
+	*ret_gid = (gid_t)gid;
 	return 0;
 }
 
@@ -222,7 +225,7 @@ static int take(struct up_options *o, int id, const char *value, struct err *err
 	case UP_WITHOUT:
 		return set_without(o, value, err);
 	case UP_RUN_AS_ID:
-		return set_run_as(o, value, err);
+		return up_run_as_parse(value, &o->uid, &o->gid, err);
 	case UP_LOG_FORMAT:
 		return set_log_format(o, value, err);
 	case UP_DAEMON:

@@ -57,4 +57,8 @@ struct up_options {
 /* Reads the command line. 0 with *ret owned by the caller (mem_free()), -EINVAL with words: a usage error; -ENOMEM. */
 MUST_CHECK int up_options_parse(int argc, char **argv, struct up_options **ret, struct err *err);
 
+/* "[NAMESPACE/]NAME=FILE"; "UID[:GID]", neither 0. 0, or -EINVAL with words. */
+MUST_CHECK int up_secret_parse(const char *value, struct up_secret *ret, struct err *err);
+MUST_CHECK int up_run_as_parse(const char *value, uid_t *ret_uid, gid_t *ret_gid, struct err *err);
+
 #endif

@@ -80,12 +80,14 @@ install: build
 	install -m 755 $(B)/bin/larder $(INSTALL_BIN)/larder
 	install -m 755 $(filter $(LIBEXEC)/%,$(PROGRAMS)) $(INSTALL_LIBEXEC)
 	install -D -m 644 docs/man/larder.1 $(INSTALL_MAN)/larder.1
-	install -D -m 644 cli/larder.bash $(INSTALL_COMPLETION)/larder
 	install -m 644 LICENSE $(INSTALL_DOC)/LICENSE
+	install -D -m 644 docs/man/larder-doctor.1 $(INSTALL_MAN)/larder-doctor.1
+	install -D -m 644 cli/completion.bash $(INSTALL_COMPLETION)/larder
 	for f in $(DOCS); do install -D -m 644 $$f $(INSTALL_DOC)/$$f || exit 1; done
 
 uninstall:
-	rm -f $(INSTALL_BIN)/larder $(INSTALL_MAN)/larder.1 $(INSTALL_COMPLETION)/larder
+	rm -f $(INSTALL_BIN)/larder $(INSTALL_MAN)/larder.1 $(INSTALL_MAN)/larder-doctor.1 \
+		$(INSTALL_COMPLETION)/larder
 	rm -rf $(INSTALL_LIBEXEC) $(INSTALL_DOC)
 
 clean:

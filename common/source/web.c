@@ -474,6 +474,11 @@ static const struct source_kind_ops source_ops = {
 	.done = source_done,
 };
 
+struct web_source *web_source_cast(struct source *s)
+{
+	return s->kind == &source_ops ? (struct web_source *)(void *)s : NULL;
+}
+
 int web_source_init(struct web_source *s, struct source_loop *loop, const struct source_config *config,
 		    const struct web_kind *kind, char *origin, struct err *err)
 {
