@@ -133,7 +133,7 @@ def test_metrics_follow_the_fields_rules(up):
 
 def complete(folder, *words):
     """What bash offers for the last word of a command line."""
-    script = f"""source {ROOT}/cli/larder.bash
+    script = f"""source {ROOT}/cli/completion.bash
 COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _larder; printf '%s\\n' "${{COMPREPLY[@]}}" """
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30, cwd=folder).stdout.split()
 
