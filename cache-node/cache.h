@@ -46,6 +46,9 @@ struct cache_config {
 	uint64_t memory_max; /* bytes of buffers for fetches in flight; at least 16 MiB */
 	/* An object was sealed: new opens may pass it through. */
 	void (*sealed)(void *ctx, const struct hash256 *id);
+	/* A sealed object turned out to be damaged and was dropped: nobody new may read its file. NULL: nobody wants to know. */
+	void (*spoiled)(void *ctx, const struct hash256 *id);
+	int64_t scrub_ns; /* everything held is read and verified once in so long; 0: only by cache_scrub() */
 	void *ctx;
 };
 
@@ -138,6 +141,52 @@ MUST_CHECK int cache_evict(struct cache_object *o, bool force, uint64_t *ret_fre
 /* No object of @s may be fetched any more: cancels its fetches and waits for them. Before source_free(). */
 void cache_source_gone(struct cache *c, struct source *s);
 
+struct cache_departure;
+
+/* Reads and verifies all that the tiers hold, on the calling thread; what is bad is dropped and will be fetched again. */
+struct cache_scrub {
+	uint64_t bytes_per_second; /* 0: no limit */
+	/* After each object, with the figures below; false: end it. NULL is fine. */
+	bool (*progress)(struct cache_scrub *s);
+	/* An object was bad: what is known of it, and the -errno that reading it gave. NULL is fine. */
+	void (*found)(struct cache_scrub *s, const struct cache_departure *d, int code);
+	void *ctx;
+	/* Set by the cache; zero at first. */
+	uint64_t objects_total, bytes_total; /* when it began; bytes are physical */
+	uint64_t objects, bytes, bad;
+};
+/* 0 also when something was bad; -ECANCELED: @progress or the end of the cache ended it; -ENOMEM. */
+MUST_CHECK int cache_scrub(struct cache *c, struct cache_scrub *s);
+
+/* Why an object left a tier. */
+enum cache_cause {
+	CACHE_CAUSE_ROOM = 1, /* room was needed, and it was used least */
+	CACHE_CAUSE_ASKED,    /* cache_evict() */
+	CACHE_CAUSE_BAD       /* its bytes or its sidecar were not what was written */
+};
+#define CACHE_DEPARTURES 100 /* are remembered */
+#define CACHE_NEXT_MAX   10
+#define CACHE_KEY_BYTES  115
+#define CACHE_NO_DATASET UINT32_MAX
+
+/* An object that left a tier, or would. */
+struct cache_departure {
+	struct hash256 id;
+	char key[CACHE_KEY_BYTES]; /* the end of its key; "" where it is not known */
+	uint64_t bytes;            /* physical */
+	int64_t when_ns;           /* it left, since 1970 */
+	int64_t used_ns;           /* last use, since 1970; after a restart: when it was written */
+	uint32_t dataset;          /* CACHE_NO_DATASET: not known */
+	size_t tier;
+	enum cache_cause cause;
+};
+
+/* What left last, the youngest first. The number. */
+size_t cache_departures(struct cache *c, struct cache_departure ret[CACHE_DEPARTURES]);
+
+/* What would leave tier number @tier next if it needed room now, the first first: a forecast. The number. */
+size_t cache_next(struct cache *c, size_t tier, struct cache_departure ret[CACHE_NEXT_MAX]);
+
 #define CACHE_LATENCY_BUCKETS 20
 struct cache_histogram { /* bucket i: up to 1 us << i; the last is unbounded */
 	uint64_t count[CACHE_LATENCY_BUCKETS];
@@ -147,6 +196,10 @@ struct cache_tier_stats {
 	enum cache_tier_kind kind;
 	char name[256];
 	uint64_t bytes_used, bytes_max, objects, sealed, evicted, evicted_bytes;
+	uint64_t bytes_high, bytes_low; /* eviction starts above the one and ends at the other */
+	/* Of the policy: objects that are new, that stay, that are held open or pinned; names of objects that left, and how many
+	 * of those came back. */
+	uint64_t newcomers, residents, held, ghosts, ghost_hits;
 	bool failed; /* an fsync or I/O error cost us the device */
 };
 struct cache_stats {
@@ -155,7 +208,8 @@ struct cache_stats {
 	uint64_t reads, read_bytes, hit_bytes, miss_bytes; /* of cache_read */
 	uint64_t fetches, fetched_bytes, sealed, corrupt_blocks,
 		passed_by_bytes,            /* passed by: served, not kept */
-		reread_bytes;               /* read back from a tier to answer cache_read */
+		reread_bytes,               /* read back from a tier to answer cache_read */
+		scrubbed, scrubbed_bytes;   /* objects verified on their tiers, and their physical bytes */
 	uint64_t buffers_used, buffers_max; /* bytes */
 	struct cache_histogram read_latency, fill_latency;
 };

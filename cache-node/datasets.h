@@ -66,6 +66,9 @@ void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_da
 /* "namespace/name"; lives as long as the reference. */
 const char *node_dataset_name(const struct node_dataset *d);
 
+/* By which the cache's statistics know it. */
+uint32_t node_dataset_number(const struct node_dataset *d);
+
 struct node_dataset_access {
 	uint32_t uid, gid;
 	uint16_t mode;

@@ -100,6 +100,18 @@ static void put_cache(struct page *p, struct cache *cache)
 		  offsetof(struct cache_tier_stats, evicted));
 	tier_rows(p, &s, "tier_evicted_bytes_total", "counter", "Bytes evicted from a tier.",
 		  offsetof(struct cache_tier_stats, evicted_bytes));
+	tier_rows(p, &s, "tier_new_objects", "gauge", "Objects in a tier that have yet to be used again.",
+		  offsetof(struct cache_tier_stats, newcomers));
+	tier_rows(p, &s, "tier_resident_objects", "gauge", "Objects in a tier that stay.",
+		  offsetof(struct cache_tier_stats, residents));
+	tier_rows(p, &s, "tier_held_objects", "gauge",
+		  "Objects in a tier that eviction passed over: open or pinned.",
+		  offsetof(struct cache_tier_stats, held));
+	tier_rows(p, &s, "tier_ghosts", "gauge", "Names of evicted objects that are remembered.",
+		  offsetof(struct cache_tier_stats, ghosts));
+	tier_rows(p, &s, "tier_ghost_hits_total", "counter",
+		  "Evicted objects that were fetched again while they were remembered.",
+		  offsetof(struct cache_tier_stats, ghost_hits));
 	single(p, "reads_total", "counter",
 	       "Reads that the daemon answered; passthrough reads do not pass it.", s.reads);
 	single(p, "read_bytes_total", "counter", "Bytes of those reads.", s.read_bytes);
@@ -111,6 +123,9 @@ static void put_cache(struct page *p, struct cache *cache)
 	single(p, "objects_sealed_total", "counter", "Objects completed, verified and sealed.", s.sealed);
 	single(p, "corrupt_blocks_total", "counter", "Blocks that failed their checksum and were dropped.",
 	       s.corrupt_blocks);
+	single(p, "scrubbed_objects_total", "counter", "Objects read and verified on their tiers.",
+	       s.scrubbed);
+	single(p, "scrubbed_bytes_total", "counter", "Physical bytes of those objects.", s.scrubbed_bytes);
 	single(p, "passed_by_bytes_total", "counter", "Bytes served without being kept.", s.passed_by_bytes);
 	single(p, "reread_bytes_total", "counter", "Bytes read back from a tier to answer reads.",
 	       s.reread_bytes);

@@ -487,15 +487,26 @@ void mounts_follow(struct mounts *m, struct node_dataset *d)
 	}
 }
 
-void mounts_sealed(struct mounts *m, const struct hash256 *object)
+static void tell_all(struct mounts *m, const struct hash256 *object,
+		     void (*tell)(struct session *s, const struct hash256 *object))
 {
 	(void)pthread_rwlock_rdlock(&m->lock);
 	list_for_each (l, &m->list) {
 		struct mount_point *p = LIST_ENTRY(l, struct mount_point, link);
 		if (!p->busy)
-			session_object_sealed(p->session, object);
+			tell(p->session, object);
 	}
 	(void)pthread_rwlock_unlock(&m->lock);
+}
+
+void mounts_sealed(struct mounts *m, const struct hash256 *object)
+{
+	tell_all(m, object, session_object_sealed);
+}
+
+void mounts_spoiled(struct mounts *m, const struct hash256 *object)
+{
+	tell_all(m, object, session_object_spoiled);
 }
 
 void mounts_each(struct mounts *m, void (*visit)(void *ctx, const struct session_stats *stats), void *ctx)

@@ -50,6 +50,9 @@ void mounts_follow(struct mounts *m, struct node_dataset *d);
 /* An object was sealed. */
 void mounts_sealed(struct mounts *m, const struct hash256 *object);
 
+/* An object was damaged, and dropped. */
+void mounts_spoiled(struct mounts *m, const struct hash256 *object);
+
 /* Calls @visit with the statistics of each mount. */
 void mounts_each(struct mounts *m, void (*visit)(void *ctx, const struct session_stats *stats), void *ctx);
 

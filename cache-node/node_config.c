@@ -8,9 +8,11 @@
 
 #include "common/base/quantity.h"
 
-#define MEMORY_DEFAULT (64ULL << 20)
-#define MEMORY_LEAST   (16ULL << 20)
-#define RUN_AS_DEFAULT 65532u
+#define MEMORY_DEFAULT     (64ULL << 20)
+#define MEMORY_LEAST       (16ULL << 20)
+#define SCRUB_DAYS_DEFAULT 7u
+#define SCRUB_DAYS_MAX     365u
+#define RUN_AS_DEFAULT     65532u
 
 static const char usage[] =
 	"usage: larder-node --mounter SOCKET --state DIR --listen ADDRESS [options]\n"
@@ -20,6 +22,7 @@ static const char usage[] =
 	"  --disk DIR:SIZE         a disk tier (repeatable)\n"
 	"  --dram SIZE             a DRAM tier\n"
 	"  --memory SIZE           buffers for bytes on their way (64Mi)\n"
+	"  --scrub-days N          read and verify all on the tiers once in N days; 0: never (7)\n"
 	"  --metrics ADDR:PORT     HTTP: /metrics and /healthz\n"
 	"  --without=LIST          switch off: passthrough, readdirplus\n"
 	"  --run-as UID[:GID]      who serves when started as root (65532)\n"
@@ -91,6 +94,17 @@ static int parse_size(const char *option, const char *text, uint64_t least, uint
 	return *ret < least ? complain(option, text, "is too little") : 0;
 }
 
+static int parse_days(struct node_config *c, const char *text)
+{
+	char *end;
+	unsigned long days = strtoul(text, &end, 10);
+
+	if (end == text || *end || text[0] == '-' || days > SCRUB_DAYS_MAX)
+		return complain("scrub-days", text, "must be a number of days up to 365; 0: never");
+	c->scrub_days = (uint32_t)days;
+	return 0;
+}
+
 static int parse_option(struct node_config *c, int option, char *value)
 {
 	switch (option) {
@@ -111,6 +125,8 @@ static int parse_option(struct node_config *c, int option, char *value)
 		return parse_size("dram", value, 0, &c->dram_bytes);
 	case 'M':
 		return parse_size("memory", value, MEMORY_LEAST, &c->memory_bytes);
+	case 'S':
+		return parse_days(c, value);
 	case 'x':
 		c->metrics = value;
 		return 0;
@@ -134,16 +150,24 @@ static int parse_option(struct node_config *c, int option, char *value)
 
 int node_config_parse(int argc, char **argv, struct node_config *ret)
 {
-	static const struct option options[] = {
-		{"mounter", required_argument, NULL, 'm'},   {"state", required_argument, NULL, 's'},
-		{"listen", required_argument, NULL, 'l'},    {"disk", required_argument, NULL, 'd'},
-		{"dram", required_argument, NULL, 'D'},      {"memory", required_argument, NULL, 'M'},
-		{"metrics", required_argument, NULL, 'x'},   {"without", required_argument, NULL, 'w'},
-		{"run-as", required_argument, NULL, 'u'},    {"log-format", required_argument, NULL, 'f'},
-		{"log-level", required_argument, NULL, 'L'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},         {0}};
+	static const struct option options[] = {{"mounter", required_argument, NULL, 'm'},
+						{"state", required_argument, NULL, 's'},
+						{"listen", required_argument, NULL, 'l'},
+						{"disk", required_argument, NULL, 'd'},
+						{"dram", required_argument, NULL, 'D'},
+						{"memory", required_argument, NULL, 'M'},
+						{"scrub-days", required_argument, NULL, 'S'},
+						{"metrics", required_argument, NULL, 'x'},
+						{"without", required_argument, NULL, 'w'},
+						{"run-as", required_argument, NULL, 'u'},
+						{"log-format", required_argument, NULL, 'f'},
+						{"log-level", required_argument, NULL, 'L'},
+						{"help", no_argument, NULL, 'h'},
+						{"version", no_argument, NULL, 'v'},
+						{0}};
 
 	*ret = (struct node_config){.memory_bytes = MEMORY_DEFAULT,
+				    .scrub_days = SCRUB_DAYS_DEFAULT,
 				    .uid = RUN_AS_DEFAULT,
 				    .gid = RUN_AS_DEFAULT,
 				    .level = LOG_INFO};

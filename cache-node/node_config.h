@@ -30,6 +30,7 @@ struct node_config {
 	size_t disk_count;
 	uint64_t dram_bytes;   /* 0: no DRAM tier */
 	uint64_t memory_bytes; /* buffers for fetches */
+	uint32_t scrub_days;   /* in which everything on the tiers is verified; 0: never */
 	uint32_t without;      /* enum node_without */
 	uid_t uid;             /* who serves when started as root */
 	gid_t gid;

@@ -9,7 +9,9 @@
 
 #include "cache-node/fuse/nodes.h"
 #include "cache-node/job/job.h"
+#include "cache-node/job/scrub_job.h"
 #include "cache-node/listing.h"
+#include "cache-node/tier_status.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/rpc.h"
@@ -284,31 +286,6 @@ static void add_mount(void *ctx, const struct session_stats *stats)
 	w->reply.mounts[w->reply.n_mounts++] = m;
 }
 
-static void add_tiers(struct status_work *w, struct cache *cache)
-{
-	struct cache_stats stats;
-
-	cache_stats_get(cache, &stats);
-	for (size_t i = 0; i < stats.tier_count && !w->error; i++) {
-		const struct cache_tier_stats *from = &stats.tiers[i];
-		Larder__V1__TierStatus *t = mem_alloc(sizeof *t);
-		if (!t || grow(&w->reply.tiers, w->reply.n_tiers)) {
-			(void)mem_free(t);
-			w->error = -ENOMEM;
-			return;
-		}
-		larder__v1__tier_status__init(t);
-		t->kind = text_or_empty(from->kind == CACHE_TIER_DRAM ? "dram" : "disk");
-		t->name = text_or_empty(from->name);
-		t->bytes_used = from->bytes_used;
-		t->bytes_max = from->bytes_max;
-		t->objects = from->objects;
-		t->evicted = from->evicted;
-		t->failed = from->failed;
-		w->reply.tiers[w->reply.n_tiers++] = t;
-	}
-}
-
 static void add_node(struct status_work *w, const struct service_config *c)
 {
 	Larder__V1__NodeStatus *n = w->error ? NULL : mem_alloc(sizeof *n);
@@ -353,7 +330,7 @@ static void run_status(struct task *t)
 	if (!w.error)
 		datasets_each(c->datasets, add_dataset, &w);
 	if (!w.error)
-		add_tiers(&w, c->cache);
+		w.error = tier_status_add(c->cache, c->datasets, q->objects, &w.reply);
 	if (!w.error)
 		mounts_each(c->mounts, add_mount, &w);
 	if (!w.error)
@@ -537,12 +514,24 @@ static int run_sync(struct task *t, struct node_dataset *d, const Larder__V1__Jo
 	return rpc_send(t->call, &p.base);
 }
 
+static void run_scrub(struct task *t, const Larder__V1__JobSpec *q)
+{
+	struct err err = {0};
+	int r = scrub_job_run(t->service->config.cache, q, send_progress, t->call, &err);
+
+	rpc_finish(t->call, r, &err);
+}
+
 static void run_job(struct task *t)
 {
 	const Larder__V1__JobSpec *q = (const void *)t->request;
 	Larder__V1__DatasetName name = LARDER__V1__DATASET_NAME__INIT;
 	struct err err = {0};
 
+	if (q->kind == LARDER__V1__JOB_SPEC__KIND__SCRUB) {
+		run_scrub(t, q);
+		return;
+	}
 	name.namespace_ = q->namespace_;
 	name.name = q->dataset;
 	CLEANUP(datasets_unref) struct node_dataset *d = find(t->service, &name, &err);
@@ -553,7 +542,7 @@ static void run_job(struct task *t)
 		       q->kind == LARDER__V1__JOB_SPEC__KIND__EVICT))
 		r = job_run(d, q, send_progress, t->call, &err);
 	else if (d)
-		r = err_set(&err, -EINVAL, "a job is a load, an evict or a sync");
+		r = err_set(&err, -EINVAL, "a job is a load, an evict, a sync or a scrub");
 	rpc_finish(t->call, r, &err);
 }
 

@@ -50,6 +50,14 @@ static void on_sealed(void *ctx, const struct hash256 *id)
 		mounts_sealed(w->mounts, id);
 }
 
+static void on_spoiled(void *ctx, const struct hash256 *id)
+{
+	struct worker *w = ctx;
+
+	if (w->mounts)
+		mounts_spoiled(w->mounts, id);
+}
+
 static void on_moved(void *ctx, struct node_dataset *d)
 {
 	struct worker *w = ctx;
@@ -85,6 +93,8 @@ static int open_cache(struct worker *w, struct err *err)
 				      .tier_count = w->start->tier_count,
 				      .memory_max = c->memory_bytes,
 				      .sealed = on_sealed,
+				      .spoiled = on_spoiled,
+				      .scrub_ns = (int64_t)c->scrub_days * 24 * 3600 * NS_PER_S,
 				      .ctx = w};
 	return cache_new(&config, &w->cache, err);
 }

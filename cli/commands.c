@@ -4,7 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPTION_INSTANCE = 1, OPTION_OUTPUT, OPTION_HELP, OPTION_LONG, OPTION_RECURSIVE, OPTION_FORCE };
+#include "common/base/quantity.h"
+
+enum {
+	OPTION_INSTANCE = 1,
+	OPTION_OUTPUT,
+	OPTION_HELP,
+	OPTION_LONG,
+	OPTION_RECURSIVE,
+	OPTION_FORCE,
+	OPTION_OBJECTS,
+	OPTION_BANDWIDTH
+};
 
 const struct option_spec common_option_specs[] = {
 	{OPTION_INSTANCE, 0, "instance", "NAME", "which one (the only one that runs, or \"default\")"},
@@ -17,6 +28,21 @@ const struct option_spec common_option_specs[] = {
 const struct option_spec down_option_specs[] = {
 	{OPTION_INSTANCE, 0, "instance", "NAME", "which one, as the operand says"},
 	{OPTION_FORCE, 0, "force", NULL, "detach mounts although they are in use"},
+	{OPTION_HELP, 'h', "help", NULL, "this text"},
+};
+
+const struct option_spec status_option_specs[] = {
+	{OPTION_OBJECTS, 0, "objects", NULL,
+	 "also which objects left the cache and why, and which would go next"},
+	{OPTION_INSTANCE, 0, "instance", "NAME", "which one (the only one that runs, or \"default\")"},
+	{OPTION_OUTPUT, 'o', "output", "text|json", "form of the output (text)"},
+	{OPTION_HELP, 'h', "help", NULL, "this text"},
+};
+
+const struct option_spec scrub_option_specs[] = {
+	{OPTION_BANDWIDTH, 0, "bandwidth", "SIZE", "bytes a second at most, like 200Mi (no limit)"},
+	{OPTION_INSTANCE, 0, "instance", "NAME", "which one (the only one that runs, or \"default\")"},
+	{OPTION_OUTPUT, 'o', "output", "text|json", "form of the output (text)"},
 	{OPTION_HELP, 'h', "help", NULL, "this text"},
 };
 
@@ -52,6 +78,14 @@ static int take(struct common_options *o, int id, const char *value, int most, s
 		return 0;
 	case OPTION_RECURSIVE:
 		o->recursive = true;
+		return 0;
+	case OPTION_BANDWIDTH:
+		return bytes_parse(value, &o->bandwidth)
+			       ? err_set(err, -EINVAL, "--bandwidth \"%.80s\" is not a size; write 200Mi",
+					 value)
+			       : 0;
+	case OPTION_OBJECTS:
+		o->objects = true;
 		return 0;
 	case OPTION_FORCE:
 		o->force = true;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cli/options.h"
 #include "common/base/attr.h"
@@ -29,6 +30,7 @@ int status_command(const struct command *self, int argc, char **argv);
 int ls_command(const struct command *self, int argc, char **argv);
 int stat_command(const struct command *self, int argc, char **argv);
 int cat_command(const struct command *self, int argc, char **argv);
+int scrub_command(const struct command *self, int argc, char **argv);
 int versions_command(const struct command *self, int argc, char **argv);
 int diff_command(const struct command *self, int argc, char **argv);
 int job_command(const struct command *self, int argc, char **argv);
@@ -46,7 +48,8 @@ enum { COMMON_OPERANDS_MAX = 3 };
 /* What most commands take. */
 struct common_options {
 	const char *instance; /* NULL: choose */
-	bool json, long_form, recursive, force, help;
+	uint64_t bandwidth;   /* bytes a second; 0: no limit */
+	bool json, long_form, recursive, force, objects, help;
 	const char *operand;                       /* NULL: none */
 	const char *more[COMMON_OPERANDS_MAX - 1]; /* those after it */
 	int operand_count;
@@ -55,8 +58,10 @@ struct common_options {
 extern const struct option_spec
 	common_option_specs[]; /* instance, output, help; then long, recursive; then force */
 enum { COMMON_BASIC = 3, COMMON_LIST = 5 };
-extern const struct option_spec down_option_specs[];
-enum { DOWN_OPTIONS = 3 };
+extern const struct option_spec down_option_specs[], status_option_specs[], scrub_option_specs[];
+enum { DOWN_OPTIONS = 3, STATUS_OPTIONS = 4, SCRUB_OPTIONS = 4 };
+extern const struct option_spec doctor_option_specs[];
+enum { DOCTOR_OPTIONS = 5 };
 
 /* Reads the words of @self into @ret. Returns -1: go on; otherwise the exit status (help was shown, or the words were wrong).
  * @least, @most: how many operands are needed and allowed, 0 to COMMON_OPERANDS_MAX. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/doctor_sources.h"
 #include "cli/fuse_probe.h"
 #include "cli/json.h"
 #include "common/base/fd.h"
@@ -218,16 +219,12 @@ static void print_table(const struct finding_row rows[ROWS])
 	}
 }
 
-int doctor_command(const struct command *self, int argc, char **argv)
+static int doctor_machine(bool json)
 {
 	struct finding_row rows[ROWS];
-	struct common_options o;
-	int status = common_options_read(self, argc, argv, 0, 0, &o);
 
-	if (status >= 0)
-		return status;
 	look(rows);
-	if (o.json)
+	if (json)
 		print_json(rows);
 	else
 		print_table(rows);
@@ -235,4 +232,23 @@ int doctor_command(const struct command *self, int argc, char **argv)
 		if (rows[i].required && rows[i].finding == FINDING_MISSING)
 			return EXIT_FAILED;
 	return EXIT_GOOD;
+}
+
+int doctor_command(const struct command *self, int argc, char **argv)
+{
+	struct doctor_words *words = NULL;
+	struct err err = {0};
+	int r = doctor_words_parse(argc, argv, &words, &err);
+
+	if (r)
+		return command_fail(EXIT_USAGE, &err, r);
+	int status = EXIT_GOOD;
+	if (words->help)
+		command_help(self);
+	else if (!words->file_count)
+		status = doctor_machine(words->json);
+	else if ((r = doctor_sources(words, &err)) < 0)
+		status = command_fail(EXIT_FAILED, &err, r);
+	(void)mem_free(words);
+	return status;
 }

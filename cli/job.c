@@ -1,5 +1,5 @@
 /*
- * larder load, evict, sync - a job on the node, watched until it ends. Ctrl-C ends the watching and with it the job.
+ * larder load, evict, sync, scrub - a job on the node, watched until it ends. Ctrl-C ends the watching and with it the job.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,15 +20,15 @@ struct job_watch {
 	int64_t started_ns;
 };
 
-static void print_failures(const Larder__V1__JobProgress *p)
+static void print_failures(const struct job_watch *w, const Larder__V1__JobProgress *p)
 {
 	for (size_t i = 0; i < p->n_failures; i++) {
 		const Larder__V1__Failure *f = p->failures[i];
-		(void)fputs("larder: /", stderr);
+		(void)fputs(w->kind == LARDER__V1__JOB_SPEC__KIND__SCRUB ? "larder: " : "larder: /", stderr);
 		term_text(stderr, f->path, strlen(f->path));
 		(void)fputs(": ", stderr);
 		term_text(stderr, f->message, strlen(f->message));
-		if (f->key[0]) {
+		if (f->key[0] && w->kind != LARDER__V1__JOB_SPEC__KIND__SCRUB) {
 			(void)fputs(" (key ", stderr);
 			term_text(stderr, f->key, strlen(f->key));
 			(void)fputc(')', stderr);
@@ -46,7 +46,11 @@ static void print_end(const struct job_watch *w, const Larder__V1__JobProgress *
 
 	bytes_format(p->bytes_done, bytes);
 	bytes_format(p->bytes_per_second, rate);
-	if (w->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
+	if (w->kind == LARDER__V1__JOB_SPEC__KIND__SCRUB)
+		(void)printf("%s objects, %s verified (%s/s), %llu damaged\n",
+			     human_count(p->objects_done, files), bytes, rate,
+			     (unsigned long long)p->objects_failed);
+	else if (w->kind == LARDER__V1__JOB_SPEC__KIND__SYNC)
 		(void)printf("%s %llu: %s files, %s\n",
 			     p->changed ? "new version" : "nothing changed in version",
 			     (unsigned long long)p->version, human_count(p->objects_done, files), bytes);
@@ -65,7 +69,7 @@ static int end_job(struct job_watch *w, const Larder__V1__JobProgress *p, struct
 		json_message(stdout, &p->base);
 		(void)fputc('\n', stdout);
 	} else {
-		print_failures(p);
+		print_failures(w, p);
 		print_end(w, p);
 	}
 	switch (p->state) {
@@ -144,6 +148,7 @@ static size_t make_globs(const struct dataset_ref *ref, char below[PATH_MAX + 8]
 	return 2;
 }
 
+/* @ref: NULL for a scrub, which is of everything. */
 static int run(const struct common_options *o, struct dataset_ref *ref, Larder__V1__JobSpec__Kind kind)
 {
 	Larder__V1__JobSpec q;
@@ -160,15 +165,31 @@ static int run(const struct common_options *o, struct dataset_ref *ref, Larder__
 	larder__v1__job_spec__init(&q);
 	q.id = id;
 	q.kind = kind;
-	q.namespace_ = ref->namespace_;
-	q.dataset = ref->name;
-	q.globs = globs;
-	q.n_globs = make_globs(ref, below, globs);
+	q.bandwidth = o->bandwidth;
+	if (ref) {
+		q.namespace_ = ref->namespace_;
+		q.dataset = ref->name;
+		q.globs = globs;
+		q.n_globs = make_globs(ref, below, globs);
+	}
 	int r = node_connect(o->instance, name, &c, &err);
 	if (!r)
 		r = rpc_stream_open(c, "/larder.v1.Node/Run", &q.base, &larder__v1__job_progress__descriptor,
 				    0, false, &s, &err);
 	return r ? command_fail(EXIT_FAILED, &err, r) : watch(s, &w);
+}
+
+int scrub_command(const struct command *self, int argc, char **argv)
+{
+	struct common_options o;
+	int status = common_options_read(self, argc, argv, 0, 0, &o);
+
+	if (status >= 0)
+		return status;
+	rpc_init();
+	status = run(&o, NULL, LARDER__V1__JOB_SPEC__KIND__SCRUB);
+	rpc_done();
+	return status;
 }
 
 int job_command(const struct command *self, int argc, char **argv)

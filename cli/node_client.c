@@ -36,7 +36,7 @@ int node_connect(const char *instance, char ret_name[NAME_LABEL_MAX + 1], struct
 	return rpc_client_new(address, ret, err);
 }
 
-int node_status(struct rpc_client *c, const struct dataset_ref *only, int64_t timeout_ns,
+int node_status(struct rpc_client *c, const struct dataset_ref *only, bool objects, int64_t timeout_ns,
 		Larder__V1__StatusReply **ret, struct err *err)
 {
 	Larder__V1__StatusRequest q;
@@ -45,6 +45,7 @@ int node_status(struct rpc_client *c, const struct dataset_ref *only, int64_t ti
 	ProtobufCMessage *reply;
 
 	larder__v1__status_request__init(&q);
+	q.objects = objects;
 	larder__v1__dataset_name__init(&name);
 	if (only) {
 		copy = *only;

@@ -53,9 +53,48 @@ static void print_tier(const Larder__V1__TierStatus *t)
 
 	bytes_format(t->bytes_used, used);
 	bytes_format(t->bytes_max, most);
-	(void)printf("tier %s %s: %s of %s (%u%%), %s objects%s\n", t->kind, t->name, used, most,
-		     human_percent(t->bytes_used, t->bytes_max), human_count(t->objects, objects),
-		     t->failed ? ", FAILED: its disk gives errors" : "");
+	(void)printf("tier %s %s: %s of %s (%u%%), %s objects", t->kind, t->name, used, most,
+		     human_percent(t->bytes_used, t->bytes_max), human_count(t->objects, objects));
+	if (t->evicted)
+		(void)printf(", %s evicted", human_count(t->evicted, objects));
+	(void)puts(t->failed ? ", FAILED: its disk gives errors" : "");
+}
+
+/* When, how long not used, how large, and what it is. */
+static void print_object(const Larder__V1__CachedObject *o, int64_t now)
+{
+	char age[16], idle[16], bytes[16];
+	int64_t until = o->left_ns ? o->left_ns : now, left = (now - o->left_ns) / NS_PER_S,
+		unused = (until - o->used_ns) / NS_PER_S;
+
+	bytes_format(o->bytes, bytes);
+	human_seconds(unused > 0 ? (uint64_t)unused : 0, idle);
+	if (o->left_ns)
+		(void)printf("  %s ago (%s), ", human_seconds(left > 0 ? (uint64_t)left : 0, age), o->cause);
+	else
+		(void)fputs("  ", stdout);
+	(void)printf("%s, last used %s%s, %s%s", bytes, idle, o->left_ns ? " before" : " ago", o->dataset,
+		     o->dataset[0] ? ": " : "");
+	say("", o->key[0] ? o->key : "(its name is not known)");
+}
+
+static void print_left(const Larder__V1__StatusReply *s)
+{
+	int64_t now = clock_wall_ns();
+
+	(void)puts(s->n_left ? "left the cache:" : "nothing left the cache");
+	for (size_t i = 0; i < s->n_left; i++)
+		print_object(s->left[i], now);
+}
+
+static void print_next(const Larder__V1__TierStatus *t)
+{
+	int64_t now = clock_wall_ns();
+
+	if (t->n_next)
+		(void)puts("  would go next:");
+	for (size_t i = 0; i < t->n_next; i++)
+		print_object(t->next[i], now);
 }
 
 static void print_node(const Larder__V1__NodeStatus *n)
@@ -74,7 +113,7 @@ static void print_node(const Larder__V1__NodeStatus *n)
 	(void)fputc('\n', stdout);
 }
 
-static void print_status(const Larder__V1__StatusReply *s)
+static void print_status(const Larder__V1__StatusReply *s, bool objects)
 {
 	for (size_t i = 0; i < s->n_datasets; i++)
 		print_dataset(s->datasets[i]);
@@ -85,8 +124,12 @@ static void print_status(const Larder__V1__StatusReply *s)
 			     s->mounts[i]->dataset, (unsigned long long)s->mounts[i]->version,
 			     s->mounts[i]->passthrough ? "passthrough" : "without passthrough",
 			     s->mounts[i]->opens);
-	for (size_t i = 0; i < s->n_tiers; i++)
+	for (size_t i = 0; i < s->n_tiers; i++) {
 		print_tier(s->tiers[i]);
+		print_next(s->tiers[i]);
+	}
+	if (objects)
+		print_left(s);
 	if (s->node)
 		print_node(s->node);
 }
@@ -99,14 +142,14 @@ static int show(const struct common_options *o, const struct dataset_ref *only, 
 
 	int r = node_connect(o->instance, name, &c, err);
 	if (!r)
-		r = node_status(c, only, NODE_CALL_NS, &reply, err);
+		r = node_status(c, only, o->objects, NODE_CALL_NS, &reply, err);
 	if (r)
 		return r;
 	if (o->json) {
 		json_message(stdout, &reply->base);
 		(void)fputc('\n', stdout);
 	} else {
-		print_status(reply);
+		print_status(reply, o->objects);
 	}
 	larder__v1__status_reply__free_unpacked(reply, NULL);
 	return fflush(stdout) ? err_set(err, -errno, "writing: %s", err_text(-errno)) : 0;

@@ -11,7 +11,8 @@
 #include "common/base/mem.h"
 #include "common/base/quantity.h"
 
-#define MEMORY_LEAST (16ULL << 20)
+#define MEMORY_LEAST   (16ULL << 20)
+#define SCRUB_DAYS_MAX 365
 
 enum {
 	UP_FILE = 1,
@@ -22,6 +23,7 @@ enum {
 	UP_DRAM,
 	UP_DISK,
 	UP_PORT_BASE,
+	UP_SCRUB_DAYS,
 	UP_METRICS,
 	UP_SECRET,
 	UP_WITHOUT,
@@ -40,6 +42,7 @@ const struct option_spec up_option_specs[] = {
 	{UP_DRAM, 0, "dram", "SIZE", "a DRAM tier"},
 	{UP_DISK, 0, "disk", "PATH:SIZE", "a disk tier (repeatable; default below --state)"},
 	{UP_PORT_BASE, 0, "port-base", "N", "gRPC also on 127.0.0.1, port N+1"},
+	{UP_SCRUB_DAYS, 0, "scrub-days", "N", "verify all on the tiers once in N days; 0: never (7)"},
 	{UP_METRICS, 0, "metrics", "ADDR:PORT", "HTTP: /metrics and /healthz"},
 	{UP_SECRET, 0, "secret", "NAME=FILE",
 	 "a Secret from a file of KEY=VALUE or KEY=@FILE lines (repeatable)"},
@@ -80,25 +83,28 @@ static int set_disk(struct up_options *o, const char *value, struct err *err)
 	return r;
 }
 
-static int set_secret(struct up_options *o, const char *value, struct err *err)
+int up_secret_parse(const char *value, struct up_secret *ret, struct err *err)
 {
 	char name[2 * NAME_LABEL_MAX + 2];
 	const char *equals = strchr(value, '=');
 
-	if (o->secret_count == UP_SECRETS_MAX)
-		return err_set(err, -EINVAL, "%d secrets are the limit", UP_SECRETS_MAX);
 	if (!equals || equals == value || !equals[1] || (size_t)(equals - value) >= sizeof name)
 		return err_set(err, -EINVAL, "--secret \"%.80s\" must be [NAMESPACE/]NAME=FILE", value);
-	struct up_secret *s = &o->secrets[o->secret_count];
 	(void)snprintf(name, sizeof name, "%.*s", (int)(equals - value), value);
-	int r = dataset_ref_parse_name(name, &s->name, err);
-	if (!r)
-		r = path_absolute(equals + 1, s->file, err);
+	int r = dataset_ref_parse_name(name, &ret->name, err);
+	return r ? r : path_absolute(equals + 1, ret->file, err);
+}
+
+static int set_secret(struct up_options *o, const char *value, struct err *err)
+{
+	if (o->secret_count == UP_SECRETS_MAX)
+		return err_set(err, -EINVAL, "%d secrets are the limit", UP_SECRETS_MAX);
+	int r = up_secret_parse(value, &o->secrets[o->secret_count], err);
 	o->secret_count += r == 0;
 	return r;
 }
 
-static int set_run_as(struct up_options *o, const char *value, struct err *err)
+int up_run_as_parse(const char *value, uid_t *ret_uid, gid_t *ret_gid, struct err *err)
 {
 	char *end;
 	unsigned long uid = strtoul(value, &end, 10), gid = uid;
@@ -108,8 +114,8 @@ static int set_run_as(struct up_options *o, const char *value, struct err *err)
 	if (value[0] < '0' || value[0] > '9' || *end || !uid || uid >= UINT32_MAX || gid >= UINT32_MAX)
 		return err_set(err, -EINVAL, "--run-as \"%.80s\" must be a number other than 0, or UID:GID",
 			       value);
-	o->uid = (uid_t)uid;
-	o->gid = (gid_t)gid;
+	*ret_uid = (uid_t)uid;
+	*ret_gid = (gid_t)gid;
 	return 0;
 }
 
@@ -177,6 +183,15 @@ static int set_log_format(struct up_options *o, const char *value, struct err *e
 		       : err_set(err, -EINVAL, "--log-format \"%.80s\" must be text or json", value);
 }
 
+static int check_days(const char *value, struct err *err)
+{
+	size_t digits = strspn(value, "0123456789");
+
+	if (!digits || value[digits] || digits > 3 || strtoul(value, NULL, 10) > SCRUB_DAYS_MAX)
+		return err_set(err, -EINVAL, "--scrub-days \"%.80s\" must be 0 to 365", value);
+	return 0;
+}
+
 static int take(struct up_options *o, int id, const char *value, struct err *err)
 {
 	uint64_t bytes;
@@ -193,6 +208,9 @@ static int take(struct up_options *o, int id, const char *value, struct err *err
 	case UP_MEMORY:
 		o->memory = value;
 		return set_size("memory", value, MEMORY_LEAST, &bytes, err);
+	case UP_SCRUB_DAYS:
+		o->scrub_days = value;
+		return check_days(value, err);
 	case UP_DRAM:
 		return set_size("dram", value, MEMORY_LEAST, &o->dram_bytes, err);
 	case UP_DISK:
@@ -207,7 +225,7 @@ static int take(struct up_options *o, int id, const char *value, struct err *err
 	case UP_WITHOUT:
 		return set_without(o, value, err);
 	case UP_RUN_AS_ID:
-		return set_run_as(o, value, err);
+		return up_run_as_parse(value, &o->uid, &o->gid, err);
 	case UP_LOG_FORMAT:
 		return set_log_format(o, value, err);
 	case UP_DAEMON:

@@ -39,8 +39,9 @@ struct up_options {
 	char mount[PATH_MAX];
 	char name[NAME_LABEL_MAX + 1]; /* of the instance */
 	char state[PATH_MAX];
-	const char *memory;  /* as given, checked; NULL: the node's default */
-	uint64_t dram_bytes; /* 0: no DRAM tier */
+	const char *scrub_days; /* as given, checked; NULL: the node's default */
+	const char *memory;     /* as given, checked; NULL: the node's default */
+	uint64_t dram_bytes;    /* 0: no DRAM tier */
 	struct up_disk disks[UP_DISKS_MAX];
 	size_t disk_count;  /* 0 without DRAM: a tier below the state folder */
 	uint32_t port_base; /* 0: no TCP; gRPC listens on the next port */
@@ -55,5 +56,9 @@ struct up_options {
 
 /* Reads the command line. 0 with *ret owned by the caller (mem_free()), -EINVAL with words: a usage error; -ENOMEM. */
 MUST_CHECK int up_options_parse(int argc, char **argv, struct up_options **ret, struct err *err);
+
+/* "[NAMESPACE/]NAME=FILE"; "UID[:GID]", neither 0. 0, or -EINVAL with words. */
+MUST_CHECK int up_secret_parse(const char *value, struct up_secret *ret, struct err *err);
+MUST_CHECK int up_run_as_parse(const char *value, uid_t *ret_uid, gid_t *ret_gid, struct err *err);
 
 #endif

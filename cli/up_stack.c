@@ -59,6 +59,8 @@ static void describe_node(struct up *u, struct child *c)
 		child_arg(c, "--dram=%llu", (unsigned long long)o->dram_bytes);
 	if (o->memory)
 		child_arg(c, "--memory=%s", o->memory);
+	if (o->scrub_days)
+		child_arg(c, "--scrub-days=%s", o->scrub_days);
 	if (o->metrics)
 		child_arg(c, "--metrics=%s", o->metrics);
 	if (o->without)

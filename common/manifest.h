@@ -6,6 +6,9 @@
  * at its end; so a subtree is one range of ordinals, [ordinal, end), and the children of a directory are met by going
  * from `ordinal + 1` and skipping each child directory to its `end`. Format: docs/formats/manifest.md.
  *
+ * Where little changed, a version is the chunks of an earlier one and deltas over them: tables of edits. Readers see one table
+ * whichever way it is written; ordinals are those of the whole.
+ *
  * The reader trusts nothing: every chunk is verified against its hash when first mapped, every length is checked.
  * Threads: a struct manifest may be used by many threads at once; a builder by one.
  */
@@ -21,8 +24,9 @@
 #include "common/base/hash.h"
 #include "common/validator.h"
 
-#define MANIFEST_NAME_MAX 255  /* bytes of one path component */
-#define MANIFEST_PATH_MAX 4095 /* bytes of a path, without a NUL */
+#define MANIFEST_NAME_MAX   255  /* bytes of one path component */
+#define MANIFEST_PATH_MAX   4095 /* bytes of a path, without a NUL */
+#define MANIFEST_DELTAS_MAX 4    /* over one base */
 
 /* UNLISTED is reserved for directories that are listed on first use; no builder writes it yet. */
 enum manifest_type { MANIFEST_FILE = 1, MANIFEST_DIR = 2, MANIFEST_SYMLINK = 3, MANIFEST_UNLISTED = 4 };
@@ -45,16 +49,20 @@ struct manifest_entry {
 
 /* Private to the reader: where it stands in a chunk, so that the next entry needs no search. All zero: nowhere. */
 struct manifest_cursor {
-	uint32_t offset, limit; /* of the next entry and of its block's end, in the chunk */
-	uint32_t index;         /* of the next entry in the chunk */
-	uint32_t path_len;      /* of the entry before, in its block */
-	int64_t seconds;        /* of the entry before, as the three below */
+	uint32_t offset, limit;            /* of the next entry and of its block's end, in the chunk */
+	uint32_t index;                    /* of the next entry in the chunk */
+	uint32_t path_len;                 /* of the entry before, in its block */
+	int64_t seconds;                   /* of the entry before, as the three below */
+	uint64_t next_ordinal, next_below; /* after the edit before, in a delta */
 	uint16_t mode, source;
 	uint8_t shape[3];
 };
 struct manifest_position {
 	const void *owner; /* the manifest; NULL: nowhere */
 	uint64_t next;     /* ordinal of the next entry */
+	uint64_t run_end;  /* up to where the entries follow one another in one table */
+	uint64_t below;    /* the ordinal of the next entry in that table */
+	size_t table;      /* 0: the base, else a delta */
 	uint64_t dir, dir_end, dir_hash;
 	size_t dir_len; /* of the directory that manifest_next_child() lists */
 	size_t chunk;
@@ -73,10 +81,10 @@ struct manifest_found {
 
 struct manifest_stats {
 	uint64_t entries, files, dirs, symlinks;
-	uint64_t bytes;        /* sum of file sizes */
-	uint64_t no_validator; /* files whose validator is NONE */
-	uint64_t skipped;      /* keys that could not be shown as names (builder) */
-	uint64_t chunks, encoded_bytes;
+	uint64_t bytes;                 /* sum of file sizes */
+	uint64_t no_validator;          /* files whose validator is NONE */
+	uint64_t skipped;               /* keys that could not be shown as names (builder) */
+	uint64_t chunks, encoded_bytes; /* of base and deltas; bytes with the root */
 	uint64_t size_histogram
 		[48]; /* files by bit length of their size: [0] empty, [k] sizes in [2^(k-1), 2^k) */
 };
@@ -116,6 +124,9 @@ struct manifest_builder_config {
 	/* Entries are an earlier tree's but for a part that was listed anew: what that tree skipped is what this one does.
 	 * NULL: count. Borrowed until manifest_builder_finish(). */
 	const struct manifest_stats *of_part;
+	/* The version before: the new one may be written as a delta over it. NULL: as a table of its own. Borrowed until
+	 * manifest_builder_finish(); its chunks must outlive the head's move. */
+	struct manifest *before;
 	uint32_t chunk_bytes; /* target size of a chunk; 0: 4 MiB. Tests make it small */
 };
 
@@ -134,8 +145,9 @@ DEFINE_CLEANUP(struct manifest_builder *, manifest_builder_free)
 MUST_CHECK int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry *e,
 				    struct err *err);
 
-/* Sorts, writes chunks and root to @sink, returns the root's hash and the statistics. Equal entries give equal hashes,
- * in whatever order they were added. The builder can only be freed afterwards. */
+/* Sorts, writes chunks and root to @sink, returns the root's hash and the statistics. Equal entries give equal hashes, in
+ * whatever order they were added, over the same version before; the same tree as that version's gives its root. The builder
+ * can only be freed afterwards. */
 MUST_CHECK int manifest_builder_finish(struct manifest_builder *b, const struct manifest_sink *sink,
 				       struct hash256 *ret_root, struct manifest_stats *ret_stats,
 				       struct err *err);

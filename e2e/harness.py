@@ -142,10 +142,12 @@ class Instance:
         self.log = None
         self.metrics_port = free_port()
 
+    def command_of(self, *args):
+        return [build_dir() / "bin/larder", *args, "--instance", self.name]
+
     def cli(self, *args, check=None, timeout=120, **kwargs):
         """Runs `larder ARGS --instance NAME`; check: the exit code that is wanted (None: any)."""
-        done = subprocess.run([build_dir() / "bin/larder", *args, "--instance", self.name], capture_output=True,
-                              text=True, timeout=timeout, **kwargs)
+        done = subprocess.run(self.command_of(*args), capture_output=True, text=True, timeout=timeout, **kwargs)
         if check is not None:
             assert done.returncode == check, f"larder {args}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done

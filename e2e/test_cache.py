@@ -39,6 +39,33 @@ def test_a_tier_stays_within_its_limit_and_reads_stay_right(origin, instance):
     assert held <= 20 << 20
 
 
+def test_status_tells_what_left_the_cache_and_why_and_what_would_go_next(origin, instance):
+    for i in range(24):
+        origin.put(f"train/f{i:02}", random_bytes(1 << 20, i))
+    instance.start(s3_dataset(origin.endpoint), disk="16Mi")
+    for turn in range(2):
+        for i in range(4):
+            assert (instance.mount / f"train/f{i:02}").read_bytes() == random_bytes(1 << 20, i), (turn, i)
+    for i in range(4, 24):
+        assert (instance.mount / f"train/f{i:02}").read_bytes() == random_bytes(1 << 20, i), i
+    instance.cli("evict", "data:/train/f00", check=0)
+    wait_for("the tier to be below its watermark", lambda: instance.json("status")["tiers"][0]["bytes_used"]
+             <= instance.json("status")["tiers"][0]["bytes_high"])
+    assert "left" not in instance.json("status") or not instance.json("status")["left"]
+    status = instance.json("status", "--objects")
+    left = {entry["key"]: entry for entry in status["left"]}
+    assert left["train/f00"]["cause"] == "asked"
+    assert left["train/f00"]["dataset"] == "default/data"
+    assert left["train/f00"]["bytes"] >= 1 << 20
+    room = [key for key, entry in left.items() if entry["cause"] == "room"]
+    assert len(room) >= 5
+    assert not {"train/f01", "train/f02", "train/f03"} & set(room)  # read twice: they stay
+    following = status["tiers"][0]["next"]
+    assert following and all(entry["key"].startswith("train/f") and entry["left_ns"] == 0 for entry in following)
+    text = instance.cli("status", "--objects", check=0).stdout
+    assert "would go next:" in text and "left the cache:" in text and "train/f00" in text
+
+
 def test_a_file_larger_than_every_tier_is_read_right_and_passes_by(origin, instance):
     data = random_bytes(40 << 20, 9)
     origin.put("big", data)
@@ -100,6 +127,41 @@ def test_a_damaged_sidecar_costs_a_fetch_and_no_wrong_byte(origin, instance):
         f.seek(20)
         f.write(bytes([byte[0] ^ 0xff]))
     instance.start(s3_dataset(origin.endpoint))
+    assert (instance.mount / "a").read_bytes() == data
+
+
+def flip_a_bit(path, at):
+    mode = os.stat(path).st_mode
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 4]))
+    os.chmod(path, mode & 0o777)
+
+
+def test_a_scrub_finds_a_flipped_bit_under_an_open_file_and_no_later_open_reads_it(origin, instance):
+    data, other = random_bytes(6 << 20, 5), random_bytes(3 << 20, 6)
+    origin.put("a", data)
+    origin.put("b", other)
+    instance.start(s3_dataset(origin.endpoint))
+    instance.cli("load", "data", check=0)
+    assert "2 objects" in instance.cli("scrub", check=0).stdout
+    with open(instance.mount / "a", "rb") as f:
+        assert f.read(1 << 20) == data[:1 << 20]
+        assert instance.metric("larder_opens_total", mode="passthrough") == 1
+        file = next(os.path.join(base, name) for base, _, names in os.walk(instance.tier) for name in names
+                    if name.endswith(".data") and os.path.getsize(os.path.join(base, name)) == len(data))
+        flip_a_bit(file, 4 << 20)
+        found = instance.cli("scrub", "--bandwidth", "1Gi", check=3)
+        assert "1 damaged" in found.stdout and "larder: a: damaged" in found.stderr
+        assert instance.metric("larder_corrupt_blocks_total") == 1
+        assert (instance.mount / "a").read_bytes() == data
+        assert (instance.mount / "b").read_bytes() == other
+    wait_for("the seal", lambda: instance.json("stat", "data:/a")["cache_state"] == "complete")
+    assert instance.json("status", "--objects")["left"][0]["cause"] == "bad"
+    assert "0 damaged" in instance.cli("scrub", check=0).stdout
     assert (instance.mount / "a").read_bytes() == data
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness import build_dir, file_dataset, random_bytes, s3_dataset
+from harness import ROOT, build_dir, file_dataset, random_bytes, s3_dataset
 
 
 @pytest.fixture
@@ -129,3 +129,27 @@ def test_metrics_follow_the_fields_rules(up):
     for name, kind in kinds.items():
         assert (kind == "counter") == name.endswith("_total"), name
         assert not any(unit in name for unit in ("_ms", "_kb", "_mib")), name
+
+
+def complete(folder, *words):
+    """What bash offers for the last word of a command line."""
+    script = f"""source {ROOT}/cli/completion.bash
+COMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}; _larder; printf '%s\\n' "${{COMPREPLY[@]}}" """
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=30, cwd=folder).stdout.split()
+
+
+def test_bash_completes_what_the_program_has(up):
+    larder = str(build_dir() / "bin/larder")
+    assert sorted(complete(up.folder, larder, "ver")) == ["version", "versions"]
+    assert complete(up.folder, larder, "sync", "--o") == ["--output"]
+    assert up.name in complete(up.folder, larder, "status", "--instance", "e2e-")
+
+
+def test_the_manual_page_and_the_help_name_every_command(up):
+    larder = build_dir() / "bin/larder"
+    text = subprocess.run([larder, "--help"], capture_output=True, text=True, check=True).stdout
+    commands = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    page = (ROOT / "docs/man/larder.1").read_text()
+    for command in commands:
+        assert f".B {command}\n" in page or f".BI {command} " in page or f".BR {command} " in page or \
+            f'.BI "{command} ' in page, command

@@ -7,7 +7,7 @@ import stat
 import urllib.request
 
 import pytest
-from harness import ROOT, file_dataset
+from harness import ROOT, file_dataset, wait_for
 
 SPEC = importlib.util.spec_from_file_location("manifest", ROOT / "docs/formats/manifest.py")
 manifest = importlib.util.module_from_spec(SPEC)
@@ -79,6 +79,40 @@ def test_a_reader_written_from_the_page_sees_what_the_mount_shows(folder, instan
             want = [s.st_ino, s.st_size, s.st_mtime_ns % 2**64, s.st_ctime_ns]
             assert (e.kind, e.validator) == ("weak", b"".join(v.to_bytes(8, "little") for v in want))
             assert e.mode == stat.S_IMODE(s.st_mode) and e.key == e.path
+
+
+def test_the_reader_follows_versions_that_are_written_as_deltas(folder, instance):
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    top = folder / "src"
+    top.mkdir()
+    make_tree(top, rng)
+    instance.start(file_dataset(top))
+    deltas = set()
+    for turn in range(7):
+        files = [os.path.join(f, name) for f, _, names in os.walk(os.fsencode(top)) for name in names]
+        for path in rng.sample(files, 12):
+            choice = rng.randrange(3)
+            if choice == 0:
+                os.unlink(path)
+            elif not os.path.islink(path):
+                path = path[:200] + b"-%d" % turn if choice == 1 else path
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "wb") as f:
+                    f.write(b"changed %d" % turn)
+        instance.cli("sync", "data", check=0)
+        head, root, entries = read(instance)
+        assert head.version == turn + 2
+        deltas.add(len(root.deltas))
+        wait_for("the mount to follow", lambda version=head.version:
+                 instance.json("status")["mounts"][0]["version"] == version)
+        assert {e.path: said(e) for e in entries} == tree_of(instance.mount)
+        assert (root.files, root.links) == tuple(sum(e.type == t for e in entries) for t in (manifest.FILE, manifest.LINK))
+        for ordinal, e in enumerate(entries):
+            assert ordinal < e.end <= len(entries)
+            if e.type == manifest.DIRECTORY and e.path:
+                assert all(x.path.startswith(e.path + b"/") for x in entries[ordinal + 1:e.end])
+    assert deltas == {1, 2, 3, 4}
 
 
 def test_etags_and_keys_of_a_store_stand_in_the_table(origin, folder, instance):

@@ -1,16 +1,22 @@
 """S3 servers from several hands: versitygw, whose objects are plain files, and moto, which takes every legal key."""
 
 import base64
+import datetime
 import errno
 import hashlib
+import http.client
+import http.server
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
-from harness import ROOT, free_port, random_bytes, wait_for
+from harness import ROOT, Origin, free_port, random_bytes, wait_for
 from web import Web
 
 sys.path.insert(0, str(ROOT / "bench"))
@@ -267,3 +273,82 @@ stringData: {{AWS_ACCESS_KEY_ID: {KEYS[0]}, AWS_SECRET_ACCESS_KEY: {KEYS[1]}}}
         wait_for("the proxy's log", lambda: "/bucket/a" in (web.folder / "proxy.log").read_text())
     finally:
         web.stop()
+
+
+class Gate(http.server.BaseHTTPRequestHandler):
+    """Instance metadata whose keys live three seconds, and before the store a check of their tokens."""
+
+    life_s = 3
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status, body, headers=()):
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def metadata(self):
+        role = "/latest/meta-data/iam/security-credentials/"
+        if self.path != role + "role":
+            self.answer(200, b"role" if self.path == role else b"session")
+            return
+        until = time.time() + self.life_s
+        token = f"token{len(self.server.tokens)}"
+        self.server.tokens[token] = until
+        stamp = datetime.datetime.fromtimestamp(until + 1, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.answer(200, json.dumps({"Code": "Success", "AccessKeyId": KEYS[0], "SecretAccessKey": KEYS[1], "Token": token,
+                                     "Expiration": stamp}).encode())
+
+    def store(self):
+        token = self.headers["x-amz-security-token"]
+        if self.server.tokens.get(token, 0) + 1 < time.time():
+            self.server.refused += 1
+            self.answer(400, b"<Error><Code>ExpiredToken</Code></Error>")
+            return
+        self.server.used.add(token)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.behind)
+        connection.request(self.command, self.path, headers=dict(self.headers))
+        response = connection.getresponse()
+        body = response.read()
+        headers = [(k, v) for k, v in response.getheaders() if self.command == "HEAD" or k.lower() != "content-length"]
+        self.answer(response.status, body, [h for h in headers if h[0].lower() not in ("transfer-encoding", "connection")])
+        connection.close()
+
+    def do_GET(self):
+        (self.metadata if self.path.startswith("/latest/") else self.store)()
+
+    do_HEAD = do_PUT = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+def test_keys_that_expire_while_a_file_is_read_are_renewed_and_the_read_goes_on(folder, instance, no_keys):
+    data = random_bytes(24 << 20, 21)
+    (folder / "s3/bucket").mkdir(parents=True)
+    (folder / "s3/bucket/big").write_bytes(data)
+    origin = Origin(folder / "s3", "--require-auth", ":".join(KEYS))  # versitygw takes no session token
+    gate = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate)
+    gate.tokens, gate.used, gate.refused = {}, set(), 0
+    gate.behind = origin.port
+    thread = threading.Thread(target=gate.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{gate.server_port}"
+        no_keys.delenv("AWS_EC2_METADATA_DISABLED")
+        no_keys.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        no_keys.setenv("HOME", str(instance.folder))
+        no_keys.setenv("no_proxy", "127.0.0.1")
+        instance.start(bare(url, ', bandwidth: "2Mi"'))
+        assert hashlib.sha256((instance.mount / "big").read_bytes()).digest() == hashlib.sha256(data).digest()
+        assert len(gate.used) >= 3, gate.used
+        assert gate.refused == 0
+    finally:
+        gate.shutdown()
+        thread.join()
+        gate.server_close()
+        origin.stop()

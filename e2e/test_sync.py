@@ -1,8 +1,14 @@
 """Syncs on request, of all and of a part: only the part is listed, and the tree is what a whole sync would have made of it."""
 
 import os
+import random
+import subprocess
+import time
 
-from harness import file_dataset, s3_dataset, wait_for
+from harness import Instance, file_dataset, s3_dataset, wait_for
+
+SYNC_KILLS = int(os.environ.get("LARDER_SYNC_KILLS", "6"))
+SEED = int(os.environ.get("SEED", "20261125"))
 
 
 def sync(instance, what="data", check=0):
@@ -107,3 +113,53 @@ def test_regular_syncs_are_limited_to_the_paths_of_the_spec(origin, instance):
     assert not (instance.mount / "old/2").exists()
     assert sync(instance).startswith("new version")
     wait_for("the rest", (instance.mount / "old/2").exists)
+
+
+def change_some(origin, rng, turn):
+    for _ in range(10):
+        number = rng.randrange(1500)
+        if rng.randrange(3):
+            origin.put(f"d{number % 20}/{number}", b"x" * rng.randrange(1, 200))
+        else:
+            origin.put(f"d{number % 20}/new-{turn}-{number}", b"y")
+    origin.delete(f"d{turn % 20}/{turn}")
+
+
+def stored(instance):
+    return {os.path.join(os.path.basename(f), name) for f, _, names in os.walk(instance.state / "chunks") for name in names}
+
+
+def test_a_sync_that_is_killed_at_any_point_and_run_again_has_the_same_root(origin, folder, instance):
+    """Beside an instance whose syncs are killed runs one whose are not: version by version the roots are equal."""
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    for i in range(1500):
+        origin.put(f"d{i % 20}/{i}", b"x" * (i % 90))
+    (folder / "other").mkdir()
+    other = Instance(folder / "other")
+    try:
+        yaml = s3_dataset(origin.endpoint)
+        instance.start(yaml)
+        other.start(yaml)
+        assert root(instance) == root(other)
+        for turn in range(SYNC_KILLS):
+            change_some(origin, rng, turn)
+            began = time.monotonic()
+            sync(other)
+            took = time.monotonic() - began
+            asked = subprocess.Popen(instance.command_of("sync", "data"), stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(0, took))  # the instant is what is drawn; whatever it hits, the end is the same
+            instance.kill_worker()
+            asked.wait(60)
+            wait_for("a sync by the next worker", lambda: instance.cli("sync", "data").returncode == 0)
+            assert root(instance) == root(other)
+            assert numbers(instance)[0] == numbers(other)[0] == turn + 2
+        print(f"{SYNC_KILLS} kills, the roots of all {SYNC_KILLS} versions are equal")
+        wait_for("nothing to be left of the builds that were killed", lambda: stored(instance) == stored(other))
+    finally:
+        other.end()
+
+
+def numbers(instance):
+    return [v["version"] for v in instance.json("versions", "data")["versions"]]

@@ -235,6 +235,7 @@ def test_old_versions_leave_and_their_chunks_with_them(folder, instance):
         wait_for("versions between to leave", lambda: numbers(instance) == [5, 4, 1])
         assert stored(instance) == 6
         instance.kill_worker()
+        wait_for("the next worker to answer", lambda: instance.cli("versions", "data").returncode == 0)
         assert numbers(instance) == [5, 4, 1]
         assert os.fstat(held.fileno()).st_size == 1
     next_version(instance, folder, "a", b"x")

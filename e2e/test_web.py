@@ -123,6 +123,33 @@ def test_a_server_without_ranges_still_gives_right_bytes(web, instance):
     assert sha256(instance.mount / "a") == hashlib.sha256(data).hexdigest()
 
 
+def test_a_large_file_of_a_server_without_ranges_is_not_sent_again_for_every_span(web, instance):
+    data = random_bytes(128 << 20, 16)
+    (web.www / "a").write_bytes(data)
+    instance.start(web_dataset(f"{web.url}/norange/"))
+    assert sha256(instance.mount / "a") == hashlib.sha256(data).hexdigest()
+    wait_for("the file to be held", lambda: instance.json("stat", "data:/a")["cache_state"] == "complete")
+
+    def sent():
+        return [int(line.split('" ')[1].split()[1]) for line in web.requests() if '"GET /norange/a ' in line]
+    # The first requests show that there are no ranges, then one stream serves all others.
+    wait_for("the access log", lambda: sum(sent()) >= len(data))
+    assert len(sent()) <= 16 and sum(sent()) <= 3 * len(data), sent()
+
+
+def test_a_wrong_checksum_is_found_in_a_file_of_many_spans(web, instance):
+    data = random_bytes(40 << 20, 17)
+    (web.www / "a").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    (web.www / "l").write_text(f"#larder-list 1\ngood\ta\t-\t-\tsha256:{digest}\nbad\ta\t-\t-\tsha256:{'0' * 64}\n")
+    instance.start(web_dataset(f"{web.url}/l", "List", extra="      timeout: 5s\n"))
+    assert sha256(instance.mount / "good") == digest
+    with pytest.raises(OSError) as caught:
+        sha256(instance.mount / "bad")
+    assert caught.value.errno == errno.EIO
+    wait_for("the log", lambda: "checksum" in instance.output())
+
+
 def test_without_etag_the_time_and_size_are_the_validator(web, instance):
     (web.www / "a").write_bytes(b"old" * 1000)
     os.utime(web.www / "a", (1000000000, 1000000000))

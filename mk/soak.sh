@@ -28,13 +28,15 @@ step() { # NAME COMMAND...
 		env SEED="$seed" LARDER_KILLS=300 "$make" --no-print-directory e2e B="$build" ARGS="-s -k thirty"
 	step "300 cycles of up and down" \
 		env LARDER_CYCLES=300 "$make" --no-print-directory e2e B="$build" ARGS="-k cycles"
+	step "kill -9 during a sync, 200 times" \
+		env SEED="$seed" LARDER_SYNC_KILLS=200 "$make" --no-print-directory e2e B="$build" ARGS="-s -k killed_at_any_point"
 	step "fuzz targets, $seconds s each" "$make" --no-print-directory fuzz B="$build" SECONDS="$seconds"
 	step "planted defects in the consensus" "$make" --no-print-directory mutants B="$build"
 	step "simulated masters, 9,900 histories of 91,000 steps" \
 		"$build/metadata/larder-sim" --seed "$seed" --seeds 9900 --steps 91000
 	step "simulated masters, 100 histories of 1,000,000 steps" \
 		"$build/metadata/larder-sim" --seed $((seed + 10000)) --seeds 100 --steps 1000000
-	printf '\nsoak: %s of 6 failed\n' "$failed"
+	printf '\nsoak: %s of 7 failed\n' "$failed"
 } | tee "$build/soak.log"
 cp "$build/soak.log" "$log"
-grep -q '^soak: 0 of 6 failed' "$log"
+grep -q '^soak: 0 of 7 failed' "$log"

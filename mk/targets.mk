@@ -72,16 +72,22 @@ bare:
 INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
 INSTALL_LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/larder
 INSTALL_DOC := $(DESTDIR)$(PREFIX)/share/doc/larder
+INSTALL_MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+INSTALL_COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 DOCS := $(sort $(wildcard README.md docs/*.md docs/*/*.md docs/*.svg))
 install: build
 	install -d $(INSTALL_BIN) $(INSTALL_LIBEXEC) $(INSTALL_DOC)
 	install -m 755 $(B)/bin/larder $(INSTALL_BIN)/larder
 	install -m 755 $(filter $(LIBEXEC)/%,$(PROGRAMS)) $(INSTALL_LIBEXEC)
+	install -D -m 644 docs/man/larder.1 $(INSTALL_MAN)/larder.1
 	install -m 644 LICENSE $(INSTALL_DOC)/LICENSE
+	install -D -m 644 docs/man/larder-doctor.1 $(INSTALL_MAN)/larder-doctor.1
+	install -D -m 644 cli/completion.bash $(INSTALL_COMPLETION)/larder
 	for f in $(DOCS); do install -D -m 644 $$f $(INSTALL_DOC)/$$f || exit 1; done
 
 uninstall:
-	rm -f $(INSTALL_BIN)/larder
+	rm -f $(INSTALL_BIN)/larder $(INSTALL_MAN)/larder.1 $(INSTALL_MAN)/larder-doctor.1 \
+		$(INSTALL_COMPLETION)/larder
 	rm -rf $(INSTALL_LIBEXEC) $(INSTALL_DOC)
 
 clean:

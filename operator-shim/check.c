@@ -7,7 +7,7 @@
 #include "common/base/mem.h"
 #include "common/dataset.h"
 
-static struct dataset_file *read_file(const char *path, FILE *errors)
+struct dataset_file *check_read(const char *path, FILE *errors)
 {
 	struct err err = {0};
 	struct dataset_file *f = NULL;
@@ -58,7 +58,7 @@ int check_files(const char *const *paths, size_t count, FILE *out, FILE *errors)
 		return 1;
 	}
 	for (size_t i = 0; i < count; i++) {
-		files[i] = read_file(paths[i], errors);
+		files[i] = check_read(paths[i], errors);
 		failed = failed || !files[i];
 	}
 	for (size_t i = 0; i < count; i++)

@@ -131,16 +131,22 @@ static int add_regular(struct run *run, struct manifest_builder *b, bool second,
 	return r;
 }
 
-static int build(struct run *run, bool second, struct hash256 *ret, struct manifest_stats *ret_stats,
-		 uint64_t *ret_files)
+/* The second version is built over the @first, as a node does. */
+static int build(struct run *run, const struct hash256 *first, struct hash256 *ret,
+		 struct manifest_stats *ret_stats, uint64_t *ret_files)
 {
 	CLEANUP(manifest_builder_free) struct manifest_builder *b = NULL;
+	CLEANUP(manifest_free) struct manifest *before = NULL;
+	struct manifest_chunks chunks = {.map = map_chunk, .unmap = unmap_chunk, .ctx = run};
 	struct manifest_builder_config c = {
 		.temp_dir_fd = run->dir, .memory_max = MEMORY_MAX, .dir_mtime_ns = 1};
 	struct manifest_sink sink = {.put = put_chunk, .ctx = run};
-	int r = manifest_builder_new(&c, &b);
+	int r = first ? manifest_open(first, &chunks, &before, run->err) : 0;
+	c.before = before;
 	if (r == 0)
-		r = (run->config->paths ? add_lines : add_regular)(run, b, second, ret_files);
+		r = manifest_builder_new(&c, &b);
+	if (r == 0)
+		r = (run->config->paths ? add_lines : add_regular)(run, b, first != NULL, ret_files);
 	return r ? r : manifest_builder_finish(b, &sink, ret, ret_stats, run->err);
 }
 
@@ -186,20 +192,20 @@ static int decode_chunk(struct run *run, const struct hash256 *hash, uint64_t *c
 static int decode(struct run *run, const struct hash256 *root, struct tables_result *ret)
 {
 	struct manifest_stats stats;
-	struct root_chunk *list = NULL;
+	struct root_tables t = {.count = 0};
 	const uint8_t *bytes = NULL;
 	uint64_t count = 0;
-	size_t len = 0, n = 0;
+	size_t len = 0;
 	int r = map_chunk(run, root, &bytes, &len, run->err);
 	if (r)
 		return r;
-	r = root_decode(bytes, len, &stats, &list, &n);
+	r = root_decode(bytes, len, &stats, &t);
 	int64_t start_ns = clock_mono_ns();
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = decode_chunk(run, &list[i].hash, &count);
+	for (size_t i = 0; r == 0 && i < t.tables[0].count; i++)
+		r = decode_chunk(run, &t.tables[0].chunks[i].hash, &count);
 	ret->decode_ns = clock_mono_ns() - start_ns;
 	CHECK(r != 0 || count == ret->entries);
-	(void)mem_free(list);
+	root_tables_done(&t);
 	unmap_chunk(NULL, bytes, len);
 	return r;
 }
@@ -291,7 +297,7 @@ int tables_run(const struct tables_config *config, struct tables_result *ret, st
 	if (dir < 0)
 		return err_set(err, -errno, "%s: %s", config->folder, strerror(errno));
 	int64_t start_ns = clock_mono_ns();
-	int r = build(&run, false, &roots[0], &stats, &files);
+	int r = build(&run, NULL, &roots[0], &stats, &files);
 	ret->build_ns = clock_mono_ns() - start_ns;
 	if (r)
 		return r;
@@ -301,7 +307,7 @@ int tables_run(const struct tables_config *config, struct tables_result *ret, st
 	ret->chunks = stats.chunks;
 	ret->bytes = run.written;
 	run.written = 0;
-	r = build(&run, true, &roots[1], &stats, &files);
+	r = build(&run, &roots[0], &roots[1], &stats, &files);
 	ret->added_bytes = run.written;
 	return r ? r : measure(&run, roots, ret);
 }

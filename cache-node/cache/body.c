@@ -20,6 +20,7 @@ static struct body *body_alloc(struct tier *t, const struct body_spec *spec)
 	b->tier = t;
 	b->id = spec->id;
 	b->validator = spec->validator;
+	sidecar_name(b->key, spec->key);
 	b->size = spec->size;
 	b->blocks = sidecar_blocks(spec->size);
 	memcpy(b->boot, spec->boot, sizeof b->boot);
@@ -63,6 +64,7 @@ static int write_header(struct body *b, bool sealed)
 	struct sidecar_header h = {.sealed = sealed, .size = b->size, .id = b->id, .validator = b->validator};
 	uint8_t bytes[SIDECAR_HEADER_BYTES];
 	memcpy(h.boot, b->boot, sizeof h.boot);
+	memcpy(h.key, b->key, sizeof h.key);
 	sidecar_encode(&h, bytes);
 	return fd_pwrite_full(b->side_fd, bytes, sizeof bytes, 0);
 }
@@ -263,14 +265,19 @@ int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
-/* A block that cannot be read back is absent again; a sealed body is never changed, its owner drops it whole. */
-static int bad_block(struct body *b, uint64_t block, int code, uint64_t *ret_bad)
+void body_forget(struct body *b, uint64_t block)
 {
-	*ret_bad = block;
 	(void)pthread_mutex_lock(&b->lock);
 	if (!atomic_load(&b->sealed) && sidecar_clear(b->map, block))
 		(void)atomic_fetch_sub(&b->have, 1);
 	(void)pthread_mutex_unlock(&b->lock);
+}
+
+/* A block that cannot be read back is absent again; a sealed body is never changed, its owner drops it whole. */
+static int bad_block(struct body *b, uint64_t block, int code, uint64_t *ret_bad)
+{
+	*ret_bad = block;
+	body_forget(b, block);
 	return code;
 }
 

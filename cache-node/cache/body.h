@@ -22,6 +22,7 @@ struct body {
 	struct tier *tier;
 	struct hash256 id;
 	struct validator validator;
+	char key[SIDECAR_KEY_BYTES];
 	uint64_t size, blocks;
 	uint8_t boot[SIDECAR_BOOT_BYTES]; /* this boot */
 	int fd, side_fd;
@@ -40,6 +41,7 @@ struct body_spec {
 	struct hash256 id;
 	uint64_t size;
 	struct validator validator;
+	const char *key; /* borrowed */
 	uint8_t boot[SIDECAR_BOOT_BYTES];
 };
 
@@ -73,6 +75,9 @@ MUST_CHECK int body_write(struct body *b, uint64_t first, const uint8_t *bytes, 
 /* Reads @len bytes whose blocks are there. Blocks that are read whole are verified. 0; -ERR_CORRUPT with the bad block,
  * which was dropped if the body is partial; -EIO and the like, with the block dropped too. */
 MUST_CHECK int body_read(struct body *b, uint64_t offset, uint8_t *buf, size_t len, uint64_t *ret_bad);
+
+/* Takes the mark of a block away, if it is set and the body is not sealed. */
+void body_forget(struct body *b, uint64_t block);
 
 /* Seals a full body. 0, -EAGAIN when it is not full (a reader dropped a bad block), -errno. */
 MUST_CHECK int body_seal(struct body *b);

@@ -48,7 +48,7 @@ static int teardown(void **state)
 
 static struct body_spec spec_of(uint64_t size, uint8_t boot)
 {
-	struct body_spec s = {.size = size, .id = hash256_of(&size, sizeof size)};
+	struct body_spec s = {.size = size, .id = hash256_of(&size, sizeof size), .key = "k"};
 	memset(s.boot, boot, sizeof s.boot);
 	return s;
 }

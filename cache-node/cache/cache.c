@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "cache-node/cache/boot.h"
-#include "cache-node/cache/internal.h"
+#include "cache-node/cache/ledger.h"
+#include "cache-node/cache/scrub.h"
 #include "cache-node/fill/fetch.h"
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
@@ -51,6 +52,8 @@ static void locks_init(struct cache *c)
 	(void)pthread_mutex_init(&c->keeper_lock, NULL);
 	(void)pthread_cond_init(&c->keeper_wake, &mono);
 	(void)pthread_cond_init(&c->keeper_rests, NULL);
+	(void)pthread_mutex_init(&c->scrub_lock, NULL);
+	(void)pthread_cond_init(&c->scrub_wake, &mono);
 	(void)pthread_condattr_destroy(&mono);
 	list_init(&c->ops);
 	list_init(&c->starving);
@@ -72,6 +75,8 @@ static void locks_done(struct cache *c)
 	(void)pthread_mutex_destroy(&c->keeper_lock);
 	(void)pthread_cond_destroy(&c->keeper_wake);
 	(void)pthread_cond_destroy(&c->keeper_rests);
+	(void)pthread_mutex_destroy(&c->scrub_lock);
+	(void)pthread_cond_destroy(&c->scrub_wake);
 }
 
 static int threads_start(struct cache *c)
@@ -86,7 +91,9 @@ static int threads_start(struct cache *c)
 	if (r)
 		return r;
 	r = timer_start(c);
-	return r ? r : keeper_start(c);
+	if (r == 0)
+		r = keeper_start(c);
+	return r ? r : scrub_start(c);
 }
 
 static int check_config(const struct cache_config *config, struct err *err)
@@ -112,6 +119,8 @@ int cache_new_in_boot(const struct cache_config *config, const uint8_t boot[SIDE
 	locks_init(fresh);
 	CLEANUP(cache_free) struct cache *c = fresh;
 	c->sealed = config->sealed;
+	c->spoiled = config->spoiled;
+	c->scrub_ns = config->scrub_ns;
 	c->ctx = config->ctx;
 	memcpy(c->boot, boot, sizeof c->boot);
 	c->pool = pool_of(SEGMENT_BYTES, (size_t)(config->memory_max / SEGMENT_BYTES));
@@ -127,9 +136,11 @@ int cache_new_in_boot(const struct cache_config *config, const uint8_t boot[SIDE
 		if (r)
 			return r;
 	}
-	r = threads_start(c);
+	r = ledger_init(c);
+	if (r == 0)
+		r = threads_start(c);
 	if (r)
-		return err_set(err, r, "cannot start the threads of the cache: %s", err_text(r));
+		return err_set(err, r, "cannot start the cache: %s", err_text(r));
 	*ret = TAKE(c);
 	return 0;
 }
@@ -219,6 +230,7 @@ struct cache *cache_free(struct cache *c)
 	atomic_store(&c->quit, true);
 	if (c->buckets)
 		fetches_end(c);
+	scrub_stop(c);
 	keeper_stop(c);
 	timer_stop(c);
 	while (c->writers_run > 0)
@@ -230,6 +242,7 @@ struct cache *cache_free(struct cache *c)
 	pool_done(&c->scratch);
 	for (size_t i = 0; i < c->tier_count; i++)
 		tier_done(&c->tiers[i]);
+	ledger_done(c);
 	index_done(&c->index);
 	(void)mem_free(c->buckets);
 	(void)mem_free(c->datasets);
@@ -252,13 +265,21 @@ struct hash256 cache_object_id(const char *trust_domain, const char *key, size_t
 
 static struct cache_object **bucket_of(struct cache *c, const struct hash256 *id)
 {
-	return &c->buckets[get_le64(id->bytes + 8) & (c->bucket_count - 1)];
+	return &c->buckets[index_key(id) & (c->bucket_count - 1)];
 }
 
 struct cache_object *cache_find(struct cache *c, const struct hash256 *id)
 {
 	struct cache_object *o = *bucket_of(c, id);
 	while (o && hash256_compare(&o->id, id) != 0)
+		o = o->next;
+	return o;
+}
+
+struct cache_object *cache_find_key(struct cache *c, uint64_t key)
+{
+	struct cache_object *o = c->buckets[key & (c->bucket_count - 1)];
+	while (o && index_key(&o->id) != key)
 		o = o->next;
 	return o;
 }
@@ -389,8 +410,11 @@ static void table_remove(struct cache *c, struct cache_object *o)
 				.dataset = (uint16_t)o->dataset,
 				.tier = (uint8_t)(o->body->tier - c->tiers),
 				.sealed = atomic_load(&o->body->sealed)};
-	if (index_put(&c->index, &e) != 0)
+	ledger_put(o, o->body->tier, e.bytes);
+	if (index_put(&c->index, &e) != 0) {
+		ledger_remove(o);
 		(void)body_unlink(o->body); /* what cannot be accounted for is not kept */
+	}
 }
 
 struct cache_object *cache_put(struct cache_object *o)
@@ -469,6 +493,21 @@ static void tier_stats_get(struct tier *t, struct cache_tier_stats *ret)
 	ret->evicted = atomic_load(&t->evicted);
 	ret->evicted_bytes = atomic_load(&t->evicted_bytes);
 	ret->failed = atomic_load(&t->failed);
+	ret->bytes_high = tier_high(t);
+	ret->bytes_low = tier_low(t);
+}
+
+static void policy_stats_add(struct cache *c, size_t tier, struct cache_tier_stats *ret)
+{
+	struct policy_stats s;
+	(void)pthread_mutex_lock(&c->lock);
+	policy_stats_get(c->policies[tier], &s);
+	(void)pthread_mutex_unlock(&c->lock);
+	ret->newcomers = s.small;
+	ret->residents = s.main;
+	ret->held = s.held;
+	ret->ghosts = s.ghosts;
+	ret->ghost_hits = s.ghost_hits;
 }
 
 void cache_stats_get(struct cache *c, struct cache_stats *ret)
@@ -484,9 +523,13 @@ void cache_stats_get(struct cache *c, struct cache_stats *ret)
 				    .sealed = atomic_load(&n->sealed),
 				    .corrupt_blocks = atomic_load(&n->corrupt_blocks),
 				    .passed_by_bytes = atomic_load(&n->passed_by_bytes),
+				    .scrubbed = atomic_load(&n->scrubbed),
+				    .scrubbed_bytes = atomic_load(&n->scrubbed_bytes),
 				    .reread_bytes = atomic_load(&n->reread_bytes)};
-	for (size_t i = 0; i < c->tier_count; i++)
+	for (size_t i = 0; i < c->tier_count; i++) {
 		tier_stats_get(&c->tiers[i], &ret->tiers[i]);
+		policy_stats_add(c, i, &ret->tiers[i]);
+	}
 	(void)pthread_mutex_lock(&c->fetch_lock);
 	ret->buffers_used = c->pool.used * SEGMENT_BYTES;
 	ret->buffers_max = c->pool.used_max * SEGMENT_BYTES;

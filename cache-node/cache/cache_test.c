@@ -319,7 +319,7 @@ static void a_wrong_configuration_is_refused_with_words(void **state)
 	assert_int_equal(cache_new(&config, &c, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "16 MiB"));
 	struct cache_tier_config tier = {CACHE_TIER_DISK, -1, MB, "nowhere"};
-	config = (struct cache_config){&tier, 1, 64 * MB, NULL, NULL};
+	config = (struct cache_config){.tiers = &tier, .tier_count = 1, .memory_max = 64 * MB};
 	assert_int_equal(cache_new(&config, &c, &err), -EBADF);
 	assert_non_null(strstr(err.text, "nowhere"));
 	config.tier_count = 0;

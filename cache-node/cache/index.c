@@ -18,8 +18,7 @@ void index_done(struct index *x)
 static size_t slot_of(const struct index *x, const struct hash256 *id)
 {
 	size_t mask = x->slot_count - 1;
-	size_t i =
-		(size_t)get_le64(id->bytes) & mask; /* an id is a SHA-256: its bytes are as good as a hash */
+	size_t i = (size_t)index_key(id) & mask; /* an id is a SHA-256: its bytes are as good as a hash */
 	while (x->slots[i].bytes && hash256_compare(&x->slots[i].id, id) != 0)
 		i = (i + 1) & mask;
 	return i;
@@ -82,4 +81,19 @@ const struct index_entry *index_find(const struct index *x, const struct hash256
 		return NULL;
 	const struct index_entry *e = &x->slots[slot_of(x, id)];
 	return e->bytes ? e : NULL;
+}
+
+uint64_t index_key(const struct hash256 *id)
+{
+	return get_le64(id->bytes);
+}
+
+const struct index_entry *index_find_key(const struct index *x, uint64_t key)
+{
+	if (!x->slot_count)
+		return NULL;
+	size_t mask = x->slot_count - 1, i = (size_t)key & mask;
+	while (x->slots[i].bytes && index_key(&x->slots[i].id) != key)
+		i = (i + 1) & mask;
+	return x->slots[i].bytes ? &x->slots[i] : NULL;
 }

@@ -42,4 +42,10 @@ bool index_take(struct index *x, const struct hash256 *id, struct index_entry *r
 /* Borrowed until the next change; NULL when there is none. */
 const struct index_entry *index_find(const struct index *x, const struct hash256 *id);
 
+/* The number by which a policy knows an object. */
+uint64_t index_key(const struct hash256 *id);
+
+/* index_find() by that number; the first of two that share it. */
+const struct index_entry *index_find_key(const struct index *x, uint64_t key);
+
 #endif

@@ -45,6 +45,9 @@ static void random_puts_and_takes_agree_with_a_plain_array(void **state)
 		e.id = id_of(n);
 		const struct index_entry *found = index_find(&x, &e.id);
 		assert_int_equal(found ? found->bytes : 0, model[n]);
+		found = index_find_key(&x, index_key(&e.id)); /* another may share the key */
+		assert_true(model[n] == 0 || found);
+		assert_true(!found || index_key(&found->id) == index_key(&e.id));
 	}
 	index_done(&x);
 }

@@ -15,6 +15,7 @@
 #include "cache-node/cache.h"
 #include "cache-node/cache/body.h"
 #include "cache-node/cache/index.h"
+#include "cache-node/cache/policy.h"
 #include "cache-node/cache/tier.h"
 #include "cache-node/fill/plan.h"
 #include "cache-node/fill/pool.h"
@@ -31,7 +32,7 @@
 
 struct counters {
 	atomic_uint_fast64_t reads, read_bytes, hit_bytes, miss_bytes, fetches, fetched_bytes, sealed,
-		corrupt_blocks, passed_by_bytes, reread_bytes;
+		corrupt_blocks, passed_by_bytes, reread_bytes, scrubbed, scrubbed_bytes;
 };
 
 struct histogram {
@@ -47,17 +48,21 @@ struct cache {
 	size_t tier_count;
 	uint8_t boot[SIDECAR_BOOT_BYTES];
 	void (*sealed)(void *ctx, const struct hash256 *id);
+	void (*spoiled)(void *ctx, const struct hash256 *id);
 	void *ctx;
 	struct counters counters;
 	struct histogram read_latency, fill_latency;
 	struct dataset_counters *datasets; /* CACHE_DATASETS_MAX */
 
-	pthread_mutex_t lock;          /* of the table of live objects and of the index */
-	struct cache_object **buckets; /* lock */
-	size_t bucket_count, live;     /* lock */
-	struct index index;            /* lock */
-	bool evicting;                 /* lock; cache_get() of that id waits */
-	struct hash256 evicting_id;    /* lock */
+	pthread_mutex_t lock;                          /* of the table of live objects and of the index */
+	struct cache_object **buckets;                 /* lock */
+	size_t bucket_count, live;                     /* lock */
+	struct index index;                            /* lock */
+	struct policy *policies[CACHE_TIERS_MAX];      /* lock; of each tier */
+	struct cache_departure left[CACHE_DEPARTURES]; /* lock; a ring */
+	uint64_t left_count;                           /* lock; how many ever left */
+	bool evicting;                                 /* lock; cache_get() of that id waits */
+	struct hash256 evicting_id;                    /* lock */
 	pthread_cond_t evicted;
 
 	/* Each writer has its own queue, and an object always the same writer: a file system writes to one file under one lock. */
@@ -92,6 +97,11 @@ struct cache {
 	pthread_cond_t keeper_rests;
 	bool keeper_poked, keeper_stop, keeper_idle;
 	pthread_t keeper;
+	pthread_mutex_t scrub_lock; /* of scrub_ends */
+	pthread_cond_t scrub_wake;
+	pthread_t scrubber;
+	int64_t scrub_ns; /* in which everything is checked; 0: only when asked */
+	bool scrub_runs, scrub_ends;
 	atomic_bool quit;                      /* the scan and eviction give up early */
 	atomic_bool pressure[CACHE_TIERS_MAX]; /* a write found the tier full */
 	bool timer_runs, keeper_runs, repliers_run;
@@ -107,6 +117,8 @@ struct cache_object {
 	struct validator validator;
 	uint8_t tiers[CACHE_TIERS_MAX];
 	uint32_t dataset;
+	uint8_t listed;              /* cache.lock: 1 + number of the tier whose policy knows it; 0: none */
+	atomic_uint_fast64_t served; /* bytes answered by the daemon since it is live */
 	int64_t timeout_ns;
 	int64_t expired_ns; /* lock: when a wait last ran into its deadline; see EXPIRED_WINDOW_NS */
 	atomic_int openers, pins;
@@ -138,6 +150,7 @@ void histogram_add(struct histogram *h, int64_t ns);
  * the caller's. 0 or -ENOMEM. */
 MUST_CHECK int cache_live_objects(struct cache *c, struct cache_object ***ret, size_t *ret_count);
 struct cache_object *cache_find(struct cache *c, const struct hash256 *id); /* borrowed; under cache.lock */
+struct cache_object *cache_find_key(struct cache *c, uint64_t key);         /* the same by index_key() */
 uint8_t *scratch_take(struct cache *c); /* SCRATCH_BYTES; NULL: no memory */
 void scratch_give(struct cache *c, uint8_t *buf);
 
@@ -150,8 +163,10 @@ struct body *object_body_to_fill(struct cache_object *o); /* counted; NULL: no t
 void object_seal(struct cache_object *o, struct body *b);
 /* Reading @b failed at @block: the block, or the sealed body as a whole, is dropped. */
 void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, int code);
-/* Drops the body: 0 with its bytes; -EBUSY when @force is false and it has openers, pins or fetches. */
-MUST_CHECK int object_drop(struct cache_object *o, bool force, uint64_t *ret_freed);
+/* Drops the body: 0 with its bytes; -EBUSY when @force is false and it has openers, pins, fetches or loads. */
+MUST_CHECK int object_drop(struct cache_object *o, bool force, enum cache_cause cause, uint64_t *ret_freed);
+/* Bytes its body is charged with; 0 without one. Under no lock or cache.lock. */
+uint64_t object_charged(struct cache_object *o);
 /* The plan, made when there is none; NULL: no memory. Under object.lock. */
 struct plan *object_plan(struct cache_object *o);
 bool object_is_sealed(const struct cache_object *o); /* under object.lock */
@@ -160,6 +175,9 @@ bool object_is_sealed(const struct cache_object *o); /* under object.lock */
 MUST_CHECK int keeper_start(struct cache *c);
 void keeper_stop(struct cache *c);
 void keeper_poke(struct cache *c);
-bool keeper_tier_is_high(const struct tier *t); /* above the watermark */
+/* Removes the files of an object that nobody refers to, and tells what went; cache_get() of it waits meanwhile. Bytes set free;
+ * 0: it is not there any more, or in use. Under cache.lock, which it lets go meanwhile. */
+uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum cache_cause cause,
+			     struct cache_departure *ret);
 
 #endif

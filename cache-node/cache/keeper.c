@@ -11,38 +11,38 @@
 #include <unistd.h>
 
 #include "cache-node/cache/boot.h"
-#include "cache-node/cache/internal.h"
+#include "cache-node/cache/ledger.h"
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 
-#define NAME_DIGITS (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
-#define HIGH_OF_100 95
-#define LOW_OF_100  90
+#define NAME_DIGITS   (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
+#define RESTORE_BATCH 1000                    /* objects told to a policy under one lock */
+#define VICTIM_TURNS  64                      /* objects looked at under one lock */
 
-bool keeper_tier_is_high(const struct tier *t)
-{
-	return atomic_load(&t->used) > t->bytes_max / 100 * HIGH_OF_100;
-}
+/* What the scan found of a tier, to be told to its policy in order. */
+struct found {
+	uint64_t key;
+	int64_t used_ns;
+};
+struct found_list {
+	struct found *items;
+	size_t count, room;
+};
 
-/* The object that "<folder>/<name>" belongs to. 0, -EINVAL for a name we never write. */
-static int parse_name(const char *folder, const char *name, struct hash256 *ret_id, enum tier_file *ret_file)
+/* Without memory it comes to the policy when it is used. */
+static void found_add(struct found_list *l, uint64_t key, int64_t used_ns)
 {
-	char hex[HASH256_HEX];
-	if (strlen(name) != NAME_DIGITS + 5)
-		return -EINVAL;
-	const char *suffix = name + NAME_DIGITS;
-	if (strcmp(suffix, ".data") == 0)
-		*ret_file = TIER_DATA;
-	else if (strcmp(suffix, ".part") == 0)
-		*ret_file = TIER_PART;
-	else if (strcmp(suffix, ".side") == 0)
-		*ret_file = TIER_SIDE;
-	else
-		return -EINVAL;
-	(void)snprintf(hex, sizeof hex, "%.2s%.*s", folder, NAME_DIGITS, name);
-	return hex_decode(hex, ret_id->bytes, HASH256_BYTES);
+	if (l->count == l->room) {
+		size_t room = MAX(2 * l->room, 1024);
+		struct found *more = mem_resize(l->items, room, sizeof *more);
+		if (!more)
+			return;
+		l->items = more;
+		l->room = room;
+	}
+	l->items[l->count++] = (struct found){.key = key, .used_ns = used_ns};
 }
 
 static bool stat_file(struct tier *t, const struct hash256 *id, enum tier_file file, struct stat *ret)
@@ -64,7 +64,8 @@ static bool part_is_usable(struct cache *c, struct tier *t, const struct hash256
 }
 
 /* One file of the scan. Under cache.lock, so that no object comes to life meanwhile. */
-static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, enum tier_file file)
+static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, enum tier_file file,
+		      struct found_list *found)
 {
 	struct tier *t = &c->tiers[tier];
 	struct stat data, side;
@@ -87,12 +88,13 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 		tier_unlink(t, id);
 		return;
 	}
+	found_add(found, index_key(id), e.used_ns);
 	(void)atomic_fetch_add(&t->used, e.bytes);
 	(void)atomic_fetch_add(&t->objects, 1);
 	(void)atomic_fetch_add(&t->sealed, e.sealed);
 }
 
-static void scan_folder(struct cache *c, size_t tier, const char *folder)
+static void scan_folder(struct cache *c, size_t tier, const char *folder, struct found_list *found)
 {
 	struct tier *t = &c->tiers[tier];
 	int fd = openat(t->objects_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -106,131 +108,141 @@ static void scan_folder(struct cache *c, size_t tier, const char *folder)
 		enum tier_file file;
 		if (de->d_name[0] == '.')
 			continue;
-		if (parse_name(folder, de->d_name, &id, &file) != 0) {
+		if (tier_parse(folder, de->d_name, &id, &file) != 0) {
 			(void)unlinkat(fd, de->d_name,
 				       0); /* the folder is ours alone; what is no file stays */
 			continue;
 		}
 		(void)pthread_mutex_lock(&c->lock);
-		scan_file(c, tier, &id, file);
+		scan_file(c, tier, &id, file, found);
 		(void)pthread_mutex_unlock(&c->lock);
 	}
 	(void)closedir(d);
 }
 
+static int younger_first(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+	return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
+}
+
+/* The old objects of a tier enter its policy, the youngest first; many are told of under one lock. */
+static void restore(struct cache *c, size_t tier, struct found_list *found)
+{
+	if (found->count)
+		qsort(found->items, found->count, sizeof *found->items, younger_first);
+	for (size_t i = 0; i < found->count && !atomic_load(&c->quit);) {
+		(void)pthread_mutex_lock(&c->lock);
+		for (size_t end = MIN(i + RESTORE_BATCH, found->count); i < end; i++) {
+			uint64_t key = found->items[i].key;
+			const struct index_entry *e = index_find_key(&c->index, key);
+			if (e && e->tier == tier)
+				(void)!policy_restore(
+					c->policies[tier], key,
+					e->bytes); /* without memory: no victim until it is used */
+		}
+		(void)pthread_mutex_unlock(&c->lock);
+	}
+}
+
 static void scan(struct cache *c)
 {
-	for (size_t tier = 0; tier < c->tier_count; tier++)
+	for (size_t tier = 0; tier < c->tier_count; tier++) {
+		struct found_list found = {.items = NULL};
 		for (unsigned i = 0; i < 256 && !atomic_load(&c->quit); i++) {
 			char folder[3];
 			(void)snprintf(folder, sizeof folder, "%02x", i);
-			scan_folder(c, tier, folder);
+			scan_folder(c, tier, folder, &found);
 		}
-}
-
-struct victim {
-	struct hash256 id;
-	int64_t used_ns;
-};
-
-static int older_first(const void *a, const void *b)
-{
-	const struct victim *x = a, *y = b;
-	return x->used_ns < y->used_ns ? -1 : x->used_ns > y->used_ns;
-}
-
-/* All that might be evicted from a tier. The array is the caller's; NULL: nothing, or no memory. */
-static struct victim *victims_of(struct cache *c, size_t tier, size_t *ret_count)
-{
-	size_t n = 0;
-	(void)pthread_mutex_lock(&c->lock);
-	size_t max = c->index.count + c->live;
-	struct victim *v = max ? mem_calloc(max, sizeof *v) : NULL;
-	for (size_t i = 0; v && i < c->index.slot_count; i++) {
-		const struct index_entry *e = &c->index.slots[i];
-		if (e->bytes && e->tier == tier)
-			v[n++] = (struct victim){.id = e->id, .used_ns = e->used_ns};
+		restore(c, tier, &found);
+		(void)mem_free(found.items);
 	}
-	for (size_t i = 0; v && i < c->bucket_count; i++)
-		for (struct cache_object *o = c->buckets[i]; o; o = o->next)
-			if (!atomic_load(&o->openers) && !atomic_load(&o->pins))
-				v[n++] = (struct victim){.id = o->id, .used_ns = atomic_load(&o->used_ns)};
-	(void)pthread_mutex_unlock(&c->lock);
-	*ret_count = n;
-	return v;
 }
 
+/* A victim that is live, with a reference, which goes. The bytes that it set free. */
 static uint64_t evict_live(struct cache_object *o, size_t tier)
 {
+	struct cache *c = o->cache;
 	uint64_t freed = 0;
-	(void)pthread_mutex_lock(&o->lock);
-	bool here = o->body && o->body->tier == &o->cache->tiers[tier];
-	(void)pthread_mutex_unlock(&o->lock);
-	if (here && object_drop(o, false, &freed) != 0)
-		freed = 0;
+	if (object_drop(o, false, CACHE_CAUSE_ROOM, &freed) != 0) { /* somebody was faster: it stays */
+		(void)pthread_mutex_lock(&c->lock);
+		if (o->listed == tier + 1)
+			ledger_restore(o, &c->tiers[tier], object_charged(o));
+		(void)pthread_mutex_unlock(&c->lock);
+	}
 	(void)cache_put(o);
 	return freed;
 }
 
-/* Removes the files of an object that nobody refers to; cache_get() of it waits meanwhile. Under cache.lock. */
-static uint64_t evict_indexed(struct cache *c, const struct hash256 *id, size_t tier)
+uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum cache_cause cause,
+			     struct cache_departure *ret)
 {
 	struct index_entry e;
-	const struct index_entry *found = index_find(&c->index, id);
-	if (!found || found->tier != tier || !index_take(&c->index, id, &e))
+	while (c->evicting)
+		(void)pthread_cond_wait(&c->evicted, &c->lock);
+	const struct index_entry *found = index_find_key(&c->index, key); /* it may be gone, or in use */
+	if (!found || found->tier != tier || cache_find_key(c, key))
 		return 0;
+	e = *found;
+	(void)index_take(&c->index, &e.id, NULL);
+	policy_remove(c->policies[tier], key);
 	c->evicting = true;
-	c->evicting_id = *id;
+	c->evicting_id = e.id;
 	(void)pthread_mutex_unlock(&c->lock);
 	struct tier *t = &c->tiers[tier];
-	tier_unlink(t, id);
+	struct cache_departure d = ledger_describe_indexed(c, &e);
+	d.cause = cause;
+	tier_unlink(t, &e.id);
 	tier_give(t, e.bytes);
 	(void)atomic_fetch_sub(&t->objects, 1);
 	(void)atomic_fetch_sub(&t->sealed, e.sealed);
 	if (e.dataset != INDEX_NO_DATASET) {
-		struct dataset_counters *d = &c->datasets[e.dataset];
-		counter_less(&d->cached_bytes, e.bytes);
-		counter_less(&d->cached_objects, 1);
+		struct dataset_counters *n = &c->datasets[e.dataset];
+		counter_less(&n->cached_bytes, e.bytes);
+		counter_less(&n->cached_objects, 1);
 	}
+	ledger_left(c, &d);
+	*ret = d;
 	(void)pthread_mutex_lock(&c->lock);
 	c->evicting = false;
 	(void)pthread_cond_broadcast(&c->evicted);
 	return e.bytes;
 }
 
-static uint64_t evict_one(struct cache *c, const struct hash256 *id, size_t tier)
+/* One step: a victim is looked for and goes. 0, with *ret_freed, -EAGAIN, -ENOENT. */
+static int evict_one(struct cache *c, size_t tier, uint64_t *ret_freed)
 {
+	struct cache_departure d;
+	uint64_t key;
+	*ret_freed = 0;
 	(void)pthread_mutex_lock(&c->lock);
-	struct cache_object *o = cache_find(c, id);
-	if (o) {
+	int r = ledger_victim(c, tier, VICTIM_TURNS, &key);
+	struct cache_object *o = r == 0 ? cache_find_key(c, key) : NULL;
+	if (o)
 		(void)cache_ref(o);
-		(void)pthread_mutex_unlock(&c->lock);
-		return evict_live(o, tier);
-	}
-	uint64_t freed = evict_indexed(c, id, tier);
+	else if (r == 0)
+		*ret_freed = keeper_drop_indexed(c, key, tier, CACHE_CAUSE_ROOM, &d);
 	(void)pthread_mutex_unlock(&c->lock);
-	return freed;
+	if (o)
+		*ret_freed = evict_live(o, tier);
+	return r;
 }
 
 static void evict_tier(struct cache *c, size_t tier)
 {
 	struct tier *t = &c->tiers[tier];
 	bool pressure = atomic_exchange(&c->pressure[tier], false);
-	if (!pressure && !keeper_tier_is_high(t))
+	if (!pressure && !tier_is_high(t))
 		return;
 	/* A device may be full before our limit is reached: then a tenth of what we have there goes. */
-	uint64_t from = MIN(atomic_load(&t->used), t->bytes_max);
-	uint64_t low = (keeper_tier_is_high(t) ? t->bytes_max : from) / 100 * LOW_OF_100;
-	size_t n = 0;
-	struct victim *v = victims_of(c, tier, &n);
-	if (v)
-		qsort(v, n, sizeof *v, older_first);
-	for (size_t i = 0; v && i < n && atomic_load(&t->used) > low && !atomic_load(&c->quit); i++) {
-		uint64_t freed = evict_one(c, &v[i].id, tier);
+	uint64_t low = tier_is_high(t) ? tier_low(t) : atomic_load(&t->used) / 10 * 9;
+	int r = 0;
+	while (r != -ENOENT && atomic_load(&t->used) > low && !atomic_load(&c->quit)) {
+		uint64_t freed;
+		r = evict_one(c, tier, &freed);
 		(void)atomic_fetch_add(&t->evicted, freed > 0);
 		(void)atomic_fetch_add(&t->evicted_bytes, freed);
 	}
-	(void)mem_free(v);
 }
 
 static void *run(void *arg)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cache-node/cache/internal.h"
+#include "cache-node/cache/ledger.h"
 #include "cache-node/fill/fetch.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -16,7 +16,7 @@
 
 static struct body_spec body_spec_of(const struct cache_object *o)
 {
-	struct body_spec s = {.id = o->id, .size = o->size, .validator = o->validator};
+	struct body_spec s = {.id = o->id, .size = o->size, .validator = o->validator, .key = o->key};
 	memcpy(s.boot, o->cache->boot, sizeof s.boot);
 	return s;
 }
@@ -30,6 +30,31 @@ static void held_less(struct cache_object *o, uint64_t bytes)
 {
 	counter_less(&counters_of(o)->cached_bytes, bytes);
 	counter_less(&counters_of(o)->cached_objects, 1);
+}
+
+/* What the tiers hold of it, or nothing, is known now; @known: its entry of the index, NULL without one. Under file_lock. */
+static void lookup_ends(struct cache_object *o, struct body *b, const struct index_entry *known)
+{
+	struct cache *c = o->cache;
+	size_t tier = b ? (size_t)(b->tier - c->tiers) : CACHE_TIERS_MAX;
+	bool lost = known && known->tier != tier;
+	(void)pthread_mutex_lock(&c->lock);
+	if (known)
+		o->listed = (uint8_t)(known->tier + 1);
+	if (lost)
+		ledger_remove(o);
+	if (b)
+		ledger_restore(o, b->tier, body_charged(b)); /* stays where it is if it is known */
+	(void)pthread_mutex_lock(&o->lock);
+	o->body = b;
+	(void)pthread_mutex_unlock(&o->lock);
+	(void)pthread_mutex_unlock(&c->lock);
+	atomic_store(&o->opened, true);
+	if (lost) {
+		struct cache_departure d = ledger_describe(o, known->tier, known->bytes);
+		d.cause = CACHE_CAUSE_BAD;
+		ledger_left(c, &d);
+	}
 }
 
 /* Looks for the object on the tiers, once, before anybody uses it. */
@@ -60,10 +85,7 @@ void object_lookup(struct cache_object *o)
 		(void)atomic_fetch_add(&counters_of(o)->cached_objects, 1);
 	}
 	bool seal = b && o->size && body_full(b) && !atomic_load(&b->sealed) && body_seal(b) == 0;
-	(void)pthread_mutex_lock(&o->lock);
-	o->body = b;
-	(void)pthread_mutex_unlock(&o->lock);
-	atomic_store(&o->opened, true);
+	lookup_ends(o, b, indexed ? &known : NULL);
 	(void)pthread_mutex_unlock(&o->file_lock);
 	if (seal && c->sealed)
 		c->sealed(c->ctx, &o->id);
@@ -101,6 +123,14 @@ static struct body *make_body(struct cache_object *o)
 	return NULL;
 }
 
+/* Tells the policy how large its body is by now. Under file_lock. */
+static void account(struct cache_object *o, struct body *b)
+{
+	(void)pthread_mutex_lock(&o->cache->lock);
+	ledger_put(o, b->tier, body_charged(b));
+	(void)pthread_mutex_unlock(&o->cache->lock);
+}
+
 struct body *object_body_to_fill(struct cache_object *o)
 {
 	struct body *b = NULL;
@@ -113,9 +143,11 @@ struct body *object_body_to_fill(struct cache_object *o)
 			(void)pthread_mutex_lock(&o->lock);
 			o->body = body_ref(b);
 			(void)pthread_mutex_unlock(&o->lock);
+			account(o, b);
 		}
 	} else if (!atomic_load(&o->body->sealed) && !atomic_load(&o->body->tier->failed)) {
 		b = body_ref(o->body);
+		account(o, b);
 	}
 	(void)pthread_mutex_unlock(&o->file_lock);
 	return b;
@@ -143,6 +175,8 @@ void object_seal(struct cache_object *o, struct body *b)
 	(void)pthread_mutex_lock(&o->file_lock);
 	if (o->body == b && !atomic_load(&b->sealed))
 		r = body_seal(b);
+	if (r == 0)
+		account(o, b);
 	(void)pthread_mutex_unlock(&o->file_lock);
 	if (r == -EAGAIN) /* another writer was first, or the body is no longer this object's */
 		return;
@@ -150,12 +184,15 @@ void object_seal(struct cache_object *o, struct body *b)
 	if (r)
 		(void)err_set(&err, r, "%s: cannot be sealed: %s", o->key, err_text(r));
 	(void)pthread_mutex_lock(&o->lock);
+	bool wanted = !list_empty(&o->loads);
 	loads_end(o, r, &err);
 	if (r == 0 && list_empty(&o->ops) && list_empty(&o->waits))
 		o->plan = plan_free(o->plan);
 	(void)pthread_mutex_unlock(&o->lock);
 	if (r)
 		return;
+	if (wanted) /* who loads it says that it will be read */
+		ledger_touch(o);
 	(void)atomic_fetch_add(&c->counters.sealed, 1);
 	if (c->sealed)
 		c->sealed(c->ctx, &o->id);
@@ -177,8 +214,9 @@ static void plan_without_body(struct cache_object *o)
 }
 
 /* Takes the body off and unlinks it. Under file_lock; object.lock is held on entry and let go. */
-static uint64_t drop_body_unlock(struct cache_object *o)
+static uint64_t drop_body_unlock(struct cache_object *o, enum cache_cause cause)
 {
+	struct cache *c = o->cache;
 	struct body *b = o->body;
 	o->body = NULL;
 	o->generation++;
@@ -186,18 +224,27 @@ static uint64_t drop_body_unlock(struct cache_object *o)
 	waits_again(o);
 	segments_sweep(o);
 	(void)pthread_mutex_unlock(&o->lock);
-	uint64_t freed = b ? body_unlink(b) : 0;
-	if (b)
-		held_less(o, freed);
+	if (!b)
+		return 0;
+	(void)pthread_mutex_lock(&c->lock);
+	ledger_remove(o);
+	(void)pthread_mutex_unlock(&c->lock);
+	uint64_t freed = body_unlink(b);
+	held_less(o, freed);
+	struct cache_departure d = ledger_describe(o, (size_t)(b->tier - c->tiers), freed);
+	d.cause = cause;
+	ledger_left(c, &d);
 	(void)body_unref(b);
 	return freed;
 }
 
 void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, int code)
 {
+	struct cache *c = o->cache;
 	struct list launch;
+	bool spoiled = false;
 	list_init(&launch);
-	(void)atomic_fetch_add(&o->cache->counters.corrupt_blocks, 1);
+	(void)atomic_fetch_add(&c->counters.corrupt_blocks, 1);
 	log_write(LOG_WARN, "a cached block could not be read back and is fetched anew",
 		  LOG_STR("key", o->key), LOG_STR("tier", b->tier->name), LOG_INT("block", block),
 		  LOG_STR("error", err_text(code)), NULL);
@@ -206,7 +253,8 @@ void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, in
 	if (o->body != b) {
 		(void)pthread_mutex_unlock(&o->lock);
 	} else if (atomic_load(&b->sealed)) {
-		(void)drop_body_unlock(o);
+		spoiled = true;
+		(void)drop_body_unlock(o, CACHE_CAUSE_BAD);
 	} else {
 		if (o->plan && !body_has(b, block) && !plan_in_flight(o->plan, block))
 			plan_lost(o->plan, block, 1);
@@ -217,20 +265,22 @@ void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, in
 	fetch_collect(o, &launch); /* a load wants the block back */
 	(void)pthread_mutex_unlock(&o->lock);
 	fetch_launch(&launch);
+	if (spoiled && c->spoiled)
+		c->spoiled(c->ctx, &o->id);
 }
 
-int object_drop(struct cache_object *o, bool force, uint64_t *ret_freed)
+int object_drop(struct cache_object *o, bool force, enum cache_cause cause, uint64_t *ret_freed)
 {
 	(void)pthread_mutex_lock(&o->file_lock);
 	(void)pthread_mutex_lock(&o->lock);
 	bool busy = atomic_load(&o->openers) || atomic_load(&o->pins) || !list_empty(&o->ops) ||
-		    !list_empty(&o->waits);
+		    !list_empty(&o->waits) || !list_empty(&o->loads);
 	if (!force && busy) {
 		(void)pthread_mutex_unlock(&o->lock);
 		(void)pthread_mutex_unlock(&o->file_lock);
 		return -EBUSY;
 	}
-	*ret_freed = drop_body_unlock(o);
+	*ret_freed = drop_body_unlock(o, cause);
 	(void)pthread_mutex_unlock(&o->file_lock);
 	return 0;
 }
@@ -249,7 +299,7 @@ int cache_evict(struct cache_object *o, bool force, uint64_t *ret_freed)
 		fetch_cancel_unwanted(o);
 	}
 	(void)pthread_mutex_unlock(&o->lock);
-	int r = object_drop(o, true, &freed);
+	int r = object_drop(o, true, CACHE_CAUSE_ASKED, &freed);
 	if (r == 0)
 		*ret_freed = freed;
 	return r;
@@ -270,6 +320,14 @@ enum cache_state cache_object_state(struct cache_object *o)
 const struct hash256 *cache_object_hash(const struct cache_object *o)
 {
 	return &o->id;
+}
+
+uint64_t object_charged(struct cache_object *o)
+{
+	(void)pthread_mutex_lock(&o->lock);
+	uint64_t bytes = o->body ? body_charged(o->body) : 0;
+	(void)pthread_mutex_unlock(&o->lock);
+	return bytes;
 }
 
 uint64_t cache_object_cached_bytes(struct cache_object *o)
@@ -373,6 +431,7 @@ void cache_open(struct cache_object *o)
 {
 	(void)atomic_fetch_add(&o->openers, 1);
 	atomic_store(&o->used_ns, clock_wall_ns());
+	ledger_touch(o);
 }
 
 void cache_close(struct cache_object *o)
@@ -386,10 +445,13 @@ void cache_close(struct cache_object *o)
 		plan_calm(o->plan); /* spans in flight end by themselves; no new ones are read ahead */
 	segments_sweep(o);
 	(void)pthread_mutex_unlock(&o->lock);
+	ledger_release(o);
 }
 
 void cache_pin(struct cache_object *o, bool pinned)
 {
 	int before = atomic_fetch_add(&o->pins, pinned ? 1 : -1);
 	CHECK(before >= 0 && (pinned || before > 0));
+	if (!pinned)
+		ledger_release(o);
 }

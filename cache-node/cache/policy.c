@@ -392,6 +392,22 @@ int policy_evict(struct policy *p, policy_ask *ask, void *ctx, uint32_t turns, u
 	return -EAGAIN;
 }
 
+/* Unused objects of a queue from its old end on, behind the @n keys there are. */
+static uint32_t peek_queue(const struct policy *p, uint8_t queue, uint64_t *keys, uint32_t n, uint32_t max)
+{
+	uint32_t i = p->queues[queue].tail;
+	for (uint32_t turns = 0; i != NONE && n < max && turns < 16 * max; turns++, i = p->entries[i].prev)
+		if (p->entries[i].uses < (queue == SMALL ? p->config.promote_at : 1))
+			keys[n++] = p->entries[i].key;
+	return n;
+}
+
+uint32_t policy_peek(const struct policy *p, uint64_t *keys, uint32_t max)
+{
+	uint32_t n = peek_queue(p, SMALL, keys, 0, max);
+	return peek_queue(p, MAIN, keys, n, max);
+}
+
 void policy_stats_get(const struct policy *p, struct policy_stats *ret)
 {
 	*ret = (struct policy_stats){.small = p->queues[SMALL].count,

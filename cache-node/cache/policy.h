@@ -74,6 +74,10 @@ MUST_CHECK int policy_evict(struct policy *p, policy_ask *ask, void *ctx, uint32
 /* An object that was held may go again; nothing for any other. */
 void policy_release(struct policy *p, uint64_t key);
 
+/* Who would go next if nobody were used meanwhile and none were held: at most @max keys, the next first. The number. A forecast:
+ * a used newcomer that the main queue does not take may go before them. Looks at 16 * @max objects of each queue at most. */
+uint32_t policy_peek(const struct policy *p, uint64_t *keys, uint32_t max);
+
 struct policy_stats {
 	uint64_t small, main, held, ghosts; /* how many there are */
 	uint64_t bytes;                     /* of all but the ghosts */

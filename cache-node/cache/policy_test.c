@@ -354,6 +354,23 @@ static void at_the_bound_ghosts_give_way_and_then_objects_are_refused(void **sta
 	policy_check(p);
 }
 
+static void what_is_foretold_is_what_goes(void **state)
+{
+	uint64_t next[20], key;
+	CLEANUP(policy_free) struct policy *p = fresh();
+	assert_int_equal(policy_peek(p, next, LENGTH(next)), 0);
+	for (uint64_t i = 0; i < 40; i++)
+		assert_int_equal(policy_put(p, i, 10), 0);
+	for (uint64_t i = 0; i < 30; i += 3)
+		assert_true(policy_touch(p, i));
+	uint32_t n = policy_peek(p, next, LENGTH(next));
+	assert_int_equal(n, LENGTH(next));
+	for (uint32_t i = 0; i < n; i++)
+		assert_true(next[i] % 3 != 0 || next[i] >= 30);
+	assert_int_equal(policy_evict(p, all_go, NULL, 1000, &key), 0);
+	assert_int_equal(key, next[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +381,7 @@ int main(void)
 		cmocka_unit_test(a_scan_does_not_push_out_what_is_read_again_and_again),
 		cmocka_unit_test(ghosts_are_bounded_and_counted),
 		cmocka_unit_test(one_call_looks_at_no_more_than_it_is_told),
+		cmocka_unit_test(what_is_foretold_is_what_goes),
 		cmocka_unit_test(at_the_bound_ghosts_give_way_and_then_objects_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #define MAGIC       "LRDRSIDE"
 #define VERSION     1
 #define FLAG_SEALED 1u
+#define KEY_AT      136
 #define CRC_AT      (SIDECAR_HEADER_BYTES - 4)
 
 static size_t bitmap_bytes(uint64_t size)
@@ -36,12 +37,15 @@ void sidecar_encode(const struct sidecar_header *h, uint8_t out[SIDECAR_HEADER_B
 	out[72] = h->validator.kind;
 	out[73] = h->validator.len;
 	memcpy(out + 74, h->validator.bytes, h->validator.len);
+	size_t key_len = strnlen(h->key, SIDECAR_KEY_BYTES - 1);
+	out[KEY_AT] = (uint8_t)key_len;
+	memcpy(out + KEY_AT + 1, h->key, key_len);
 	put_le32(out + CRC_AT, crc32c(0, out, CRC_AT));
 }
 
-int sidecar_decode(const uint8_t *bytes, size_t len, struct sidecar_header *ret)
+int sidecar_decode_header(const uint8_t bytes[SIDECAR_HEADER_BYTES], struct sidecar_header *ret)
 {
-	if (len < SIDECAR_HEADER_BYTES || memcmp(bytes, MAGIC, 8) != 0)
+	if (memcmp(bytes, MAGIC, 8) != 0)
 		return -ERR_CORRUPT;
 	if (get_le32(bytes + CRC_AT) != crc32c(0, bytes, CRC_AT))
 		return -ERR_CORRUPT;
@@ -53,15 +57,32 @@ int sidecar_decode(const uint8_t *bytes, size_t len, struct sidecar_header *ret)
 	h.validator.kind = bytes[72];
 	h.validator.len = bytes[73];
 	if (h.size > SIDECAR_SIZE_MAX || h.validator.kind > VALIDATOR_STRONG ||
-	    h.validator.len > VALIDATOR_BYTES_MAX)
-		return -ERR_CORRUPT;
-	if (len != sidecar_bytes(h.size))
+	    h.validator.len > VALIDATOR_BYTES_MAX || bytes[KEY_AT] >= SIDECAR_KEY_BYTES)
 		return -ERR_CORRUPT;
 	memcpy(h.boot, bytes + 24, SIDECAR_BOOT_BYTES);
 	memcpy(h.id.bytes, bytes + 40, HASH256_BYTES);
 	memcpy(h.validator.bytes, bytes + 74, h.validator.len);
+	memcpy(h.key, bytes + KEY_AT + 1, bytes[KEY_AT]);
 	*ret = h;
 	return 0;
+}
+
+int sidecar_decode(const uint8_t *bytes, size_t len, struct sidecar_header *ret)
+{
+	struct sidecar_header h;
+	if (len < SIDECAR_HEADER_BYTES || sidecar_decode_header(bytes, &h) != 0 ||
+	    len != sidecar_bytes(h.size))
+		return -ERR_CORRUPT;
+	*ret = h;
+	return 0;
+}
+
+void sidecar_name(char ret[SIDECAR_KEY_BYTES], const char *key)
+{
+	size_t len = strlen(key), most = SIDECAR_KEY_BYTES - 1;
+	const char *from = key + (len > most ? len - most : 0);
+	memset(ret, 0, SIDECAR_KEY_BYTES);
+	memcpy(ret, from, MIN(len, most));
 }
 
 bool sidecar_has(const uint8_t *map, uint64_t block)

@@ -22,6 +22,7 @@
 #define SIDECAR_BLOCK_BYTES  (256u << 10)        /* block size of what we write; others are read as unknown */
 #define SIDECAR_SIZE_MAX     (UINT64_C(1) << 48) /* bytes of the largest object */
 #define SIDECAR_BOOT_BYTES   16
+#define SIDECAR_KEY_BYTES    115 /* the end of an object's key, and its NUL */
 
 struct sidecar_header {
 	bool sealed;
@@ -29,6 +30,7 @@ struct sidecar_header {
 	uint8_t boot[SIDECAR_BOOT_BYTES]; /* boot in which the bytes were written or last verified */
 	struct hash256 id;
 	struct validator validator;
+	char key[SIDECAR_KEY_BYTES]; /* the end of its key, for people; "" where it is not known */
 };
 
 /* Blocks of an object of @size bytes. */
@@ -46,6 +48,12 @@ void sidecar_encode(const struct sidecar_header *h, uint8_t out[SIDECAR_HEADER_B
 /* Reads the header of a sidecar of @len bytes nobody vouches for. 0, or -ERR_CORRUPT: magic, version, block size, CRC,
  * a field out of range, or a length that does not fit the object's size. */
 MUST_CHECK int sidecar_decode(const uint8_t *bytes, size_t len, struct sidecar_header *ret);
+
+/* The same of the header alone, whatever the length of the whole. */
+MUST_CHECK int sidecar_decode_header(const uint8_t bytes[SIDECAR_HEADER_BYTES], struct sidecar_header *ret);
+
+/* The end of @key as a header holds it. */
+void sidecar_name(char ret[SIDECAR_KEY_BYTES], const char *key);
 
 /* @map is a whole sidecar whose header was decoded; @block is below sidecar_blocks(). */
 bool sidecar_has(const uint8_t *map, uint64_t block);

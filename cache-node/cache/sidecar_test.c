@@ -17,6 +17,7 @@ static struct sidecar_header sample(uint64_t size)
 	memcpy(h.validator.bytes, "\"e-1\"", 5);
 	memset(h.boot, 7, sizeof h.boot);
 	h.id = hash256_of("x", 1);
+	sidecar_name(h.key, "train/x.bin");
 	return h;
 }
 
@@ -39,6 +40,30 @@ static void a_header_comes_back_as_it_was_written(void **state)
 	assert_memory_equal(back.boot, h.boot, sizeof h.boot);
 	assert_int_equal(hash256_compare(&back.id, &h.id), 0);
 	assert_true(validator_equal(&back.validator, &h.validator));
+	assert_string_equal(back.key, "train/x.bin");
+	assert_int_equal(sidecar_decode_header(p, &back), 0);
+	free(p);
+}
+
+static void of_a_long_key_the_end_is_kept(void **state)
+{
+	char key[300], name[SIDECAR_KEY_BYTES];
+	for (size_t i = 0; i < sizeof key; i++)
+		key[i] = (char)('a' + i % 26);
+	key[sizeof key - 1] = 0;
+	sidecar_name(name, key);
+	assert_string_equal(name, key + sizeof key - SIDECAR_KEY_BYTES);
+	sidecar_name(name, "");
+	assert_string_equal(name, "");
+	struct sidecar_header h = sample(0), back;
+	sidecar_name(h.key, key);
+	size_t len;
+	uint8_t *p = whole(&h, &len);
+	assert_int_equal(sidecar_decode(p, len, &back), 0);
+	assert_string_equal(back.key, h.key);
+	p[136] = SIDECAR_KEY_BYTES; /* longer than there is room */
+	put_le32(p + 252, crc32c(0, p, 252));
+	assert_int_equal(sidecar_decode(p, len, &back), -ERR_CORRUPT);
 	free(p);
 }
 
@@ -99,6 +124,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_header_comes_back_as_it_was_written),
+		cmocka_unit_test(of_a_long_key_the_end_is_kept),
 		cmocka_unit_test(a_changed_byte_anywhere_in_the_header_is_noticed),
 		cmocka_unit_test(a_wrong_length_or_a_field_out_of_range_is_refused_although_the_crc_fits),
 		cmocka_unit_test(bits_and_crcs_are_kept_apart_for_each_block),

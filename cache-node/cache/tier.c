@@ -7,8 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/bytes.h"
 #include "common/base/fd.h"
 #include "common/base/log.h"
+
+#define NAME_DIGITS  (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
+#define SPARE_OF_100 2
+#define SPARE_MIN    (UINT64_C(64) << 20)
 
 int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err)
 {
@@ -29,6 +34,27 @@ void tier_done(struct tier *t)
 	t->objects_fd = t->objects_fd > 0 ? fd_close(t->objects_fd) : -1;
 }
 
+/* Bytes that should stay free: what is on its way must find room while eviction makes more, so a small tier keeps a tenth. */
+static uint64_t spare(const struct tier *t)
+{
+	return MAX(t->bytes_max / 100 * SPARE_OF_100, MIN(SPARE_MIN, t->bytes_max / 10));
+}
+
+uint64_t tier_high(const struct tier *t)
+{
+	return t->bytes_max - spare(t);
+}
+
+uint64_t tier_low(const struct tier *t)
+{
+	return t->bytes_max - spare(t) - spare(t) / 2;
+}
+
+bool tier_is_high(const struct tier *t)
+{
+	return atomic_load(&t->used) > tier_high(t);
+}
+
 void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES])
 {
 	static const char *const suffixes[] = {
@@ -36,6 +62,24 @@ void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH
 	char hex[HASH256_HEX];
 	hash256_hex(id, hex);
 	(void)snprintf(out, TIER_PATH_BYTES, "%.2s/%s%s", hex, hex + 2, suffixes[file]);
+}
+
+int tier_parse(const char *folder, const char *name, struct hash256 *ret_id, enum tier_file *ret_file)
+{
+	char hex[HASH256_HEX];
+	if (strlen(name) != NAME_DIGITS + 5)
+		return -EINVAL;
+	const char *suffix = name + NAME_DIGITS;
+	if (strcmp(suffix, ".data") == 0)
+		*ret_file = TIER_DATA;
+	else if (strcmp(suffix, ".part") == 0)
+		*ret_file = TIER_PART;
+	else if (strcmp(suffix, ".side") == 0)
+		*ret_file = TIER_SIDE;
+	else
+		return -EINVAL;
+	(void)snprintf(hex, sizeof hex, "%.2s%.*s", folder, NAME_DIGITS, name);
+	return hex_decode(hex, ret_id->bytes, HASH256_BYTES);
 }
 
 bool tier_take(struct tier *t, uint64_t bytes)

@@ -30,8 +30,17 @@ enum tier_file { TIER_PART, TIER_DATA, TIER_SIDE };
 MUST_CHECK int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err);
 void tier_done(struct tier *t);
 
+/* Whether so much is used that eviction should begin; where it should end. */
+bool tier_is_high(const struct tier *t);
+uint64_t tier_high(const struct tier *t);
+uint64_t tier_low(const struct tier *t);
+
 /* "ab/cdef....part", below objects_fd. */
 void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES]);
+
+/* The object that "<folder>/<name>" belongs to. 0, -EINVAL for a name we never write. */
+MUST_CHECK int tier_parse(const char *folder, const char *name, struct hash256 *ret_id,
+			  enum tier_file *ret_file);
 
 /* Takes @bytes of the tier's room; false when it has not so much, or has failed. tier_give() gives them back. */
 MUST_CHECK bool tier_take(struct tier *t, uint64_t bytes);

@@ -228,6 +228,11 @@ void datasets_each(struct datasets *all, void (*visit)(void *ctx, struct node_da
 	(void)pthread_mutex_unlock(&all->lock);
 }
 
+uint32_t node_dataset_number(const struct node_dataset *d)
+{
+	return d->number;
+}
+
 const char *node_dataset_name(const struct node_dataset *d)
 {
 	return d->name;

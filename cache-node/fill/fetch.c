@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "cache-node/cache/ledger.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
@@ -75,7 +76,7 @@ static void segment_write(struct job *job)
 		(void)atomic_fetch_add(&c->datasets[o->dataset].cached_bytes, tier_round(length));
 	if (b && r == -ENOSPC)
 		atomic_store(&c->pressure[b->tier - c->tiers], true);
-	if (r == -ENOSPC || (b && keeper_tier_is_high(b->tier)))
+	if (r == -ENOSPC || (b && tier_is_high(b->tier)))
 		keeper_poke(c);
 	if (r == 0 && body_full(b))
 		object_seal(o, b);
@@ -550,6 +551,8 @@ void cache_load_start(struct cache_object *o, struct cache_load *load)
 		fetch_collect(o, &launch);
 	}
 	(void)pthread_mutex_unlock(&o->lock);
+	if (sealed)
+		ledger_touch(o); /* who asks for it says that it will be read */
 	if (!l || !plan) {
 		(void)mem_free(l);
 		load->done(load, sealed ? 0 : -ENOMEM, NULL);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "cache-node/cache/ledger.h"
 #include "cache-node/fill/fetch.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
@@ -97,6 +98,7 @@ static void read_done(struct cache_object *o, struct cache_read *r, const struct
 	(void)atomic_fetch_add(&c->counters.read_bytes, r->length);
 	(void)atomic_fetch_add(&c->datasets[o->dataset].served_bytes, r->length);
 	histogram_add(&c->read_latency, clock_mono_ns() - started_ns);
+	ledger_served(o, r->length);
 	r->done(r, 0, iov, count, NULL);
 }
 

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "cache-node/cache/boot.h"
+#include "cache-node/cache/internal.h"
 #include "cache-node/cache/test_dir.h"
 #include "cache-node/fill/source_fake.h"
 
@@ -29,7 +30,8 @@ struct rig {
 	uint8_t boot;
 	struct source *source;
 	struct cache *cache;
-	_Atomic uint64_t sealed;
+	_Atomic uint64_t sealed, spoiled;
+	int64_t scrub_ns;
 };
 
 static inline void rig_sealed(void *ctx, const struct hash256 *id)
@@ -39,6 +41,13 @@ static inline void rig_sealed(void *ctx, const struct hash256 *id)
 	atomic_fetch_add(&rig->sealed, 1);
 }
 
+static inline void rig_spoiled(void *ctx, const struct hash256 *id)
+{
+	struct rig *rig = ctx;
+	(void)id;
+	atomic_fetch_add(&rig->spoiled, 1);
+}
+
 static inline void rig_open(struct rig *rig)
 {
 	uint8_t boot[SIDECAR_BOOT_BYTES];
@@ -46,7 +55,13 @@ static inline void rig_open(struct rig *rig)
 	memset(boot, rig->boot, sizeof boot);
 	int fd = open(rig->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct cache_tier_config tier = {CACHE_TIER_DISK, fd, rig->bytes_max, "disk"};
-	struct cache_config config = {&tier, 1, rig->memory_max, rig_sealed, rig};
+	struct cache_config config = {.tiers = &tier,
+				      .tier_count = 1,
+				      .memory_max = rig->memory_max,
+				      .sealed = rig_sealed,
+				      .spoiled = rig_spoiled,
+				      .scrub_ns = rig->scrub_ns,
+				      .ctx = rig};
 	assert_int_equal(cache_new_in_boot(&config, boot, &rig->cache, &err), 0);
 	close(fd);
 }
@@ -93,6 +108,16 @@ static inline struct cache_object *rig_get_for(struct rig *rig, const char *key,
 static inline struct cache_object *rig_get(struct rig *rig, const char *key, uint64_t size)
 {
 	return rig_get_for(rig, key, size, 0);
+}
+
+/* Threads of the cache put their references a moment after they answered. */
+static inline void rig_wait_for_nobody(struct rig *rig)
+{
+	for (size_t live = 1; live; sched_yield()) {
+		pthread_mutex_lock(&rig->cache->lock);
+		live = rig->cache->live;
+		pthread_mutex_unlock(&rig->cache->lock);
+	}
 }
 
 struct test_read {

@@ -362,33 +362,45 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 
 /* ---- promotion, start and end ---- */
 
-static void promote(struct session *s, struct open_file *f)
+/* The path gets a new node at its next look-up; this one serves those who have it open. */
+static void renew(struct session *s, struct shm_node *node)
 {
 	struct manifest_found entry;
-	struct shm_node *node = nodes_get(s->nodes, f->node_id);
 
-	if (!node || !atomic_load(&node->opens_cached) || node->flags & SHM_NODE_DETACHED ||
-	    session_entry(s, node, &entry))
+	if (node->flags & SHM_NODE_DETACHED || session_entry(s, node, &entry))
 		return;
 	const char *slash = strrchr(entry.e.path, '/'), *name = slash ? slash + 1 : entry.e.path;
 	nodes_detach(s->nodes, node);
 	notify_entry(s, node->parent, name, strlen(name));
 }
 
-void session_object_sealed(struct session *s, const struct hash256 *object)
+/* Renews the nodes of an object that is open, all of them or those open in cached mode. */
+static void renew_object(struct session *s, const struct hash256 *object, bool all)
 {
-	if (!s->passthrough)
-		return;
 	(void)pthread_rwlock_rdlock(&s->tree);
 	(void)pthread_mutex_lock(&s->opens.lock);
 	for (size_t i = 0; i < SESSION_OPEN_BUCKETS; i++)
 		list_for_each (l, &s->opens.buckets[i]) {
 			struct open_file *f = LIST_ENTRY(l, struct open_file, link);
-			if (f->object && hash256_compare(cache_object_hash(f->object), object) == 0)
-				promote(s, f);
+			if (!f->object || hash256_compare(cache_object_hash(f->object), object) != 0)
+				continue;
+			struct shm_node *node = nodes_get(s->nodes, f->node_id);
+			if (node && (all || atomic_load(&node->opens_cached)))
+				renew(s, node);
 		}
 	(void)pthread_mutex_unlock(&s->opens.lock);
 	(void)pthread_rwlock_unlock(&s->tree);
+}
+
+void session_object_sealed(struct session *s, const struct hash256 *object)
+{
+	if (s->passthrough)
+		renew_object(s, object, false);
+}
+
+void session_object_spoiled(struct session *s, const struct hash256 *object)
+{
+	renew_object(s, object, true);
 }
 
 static void adopt_open(void *ctx, struct shm_node *node)

@@ -68,6 +68,10 @@ MUST_CHECK int session_switch(struct session *s, const struct session_version *v
 /* The object was sealed: files of it that are open in cached mode get a new node, so that new opens pass through. */
 void session_object_sealed(struct session *s, const struct hash256 *object);
 
+/* The object was damaged and dropped: files of it that are open in any mode get a new node, so that new opens do not read the
+ * damaged file. Who has it open goes on with that. */
+void session_object_spoiled(struct session *s, const struct hash256 *object);
+
 struct session_stats {
 	char dataset[320];
 	char target[4096];

@@ -192,7 +192,7 @@ static void load_one(struct job *j)
 	uint32_t limit = j->spec->concurrency ? j->spec->concurrency : JOB_CONCURRENCY;
 
 	int r = j->found.e.size ? node_dataset_object(j->dataset, j->config, &j->found, &o, &err) : 0;
-	if (r || !o || cache_object_state(o) == CACHE_COMPLETE) {
+	if (r || !o) {
 		note_done(j, r, &err);
 		(void)cache_put(o);
 		return;

@@ -16,8 +16,7 @@ struct build {
 	const char *name; /* of the dataset */
 	struct manifest_builder *builder;
 	struct sync_scope scope; /* what is listed; all: count 0 */
-	/* Of a part: the version that has the rest. */
-	bool whole;
+	bool whole;              /* else of a part */
 	struct manifest *before;
 	struct manifest_stats before_stats;
 	struct scope_root *roots;
@@ -288,29 +287,28 @@ static int list_part(const struct build *b, size_t index, struct err *err)
 
 /* ---- building ---- */
 
-/* The version that the part is to be changed in; none: the whole is listed. */
+/* Opens the version before, if there is one that can be read: little that changed is written as a delta over it, and it has what
+ * a sync of a part does not list. */
 static int open_before(struct build *b, struct err *err)
 {
 	const struct sync_request *q = b->request;
 	struct manifest_chunks chunks = catalog_chunks(q->catalog);
-	struct manifest_stats stats = {0};
-	struct catalog_head head;
+	struct catalog_head head = {0};
+	int r = catalog_head_get(q->catalog, b->name, &head);
 
-	if (!q->scope.count || catalog_head_get(q->catalog, b->name, &head) ||
-	    head.config != dataset_config_hash(q->dataset)) {
-		b->whole = true;
+	if (!r)
+		r = manifest_open(&head.root, &chunks, &b->before, NULL);
+	if (!r)
+		manifest_stats_get(b->before, &b->before_stats);
+	b->whole = r || !q->scope.count || head.config != dataset_config_hash(q->dataset);
+	if (b->whole)
 		return 0;
-	}
 	b->roots = mem_calloc(q->scope.count, sizeof *b->roots);
 	if (!b->roots)
 		return err_set(err, -ENOMEM, "out of memory");
 	b->root_count = sync_scope_roots(&q->scope, b->roots);
 	b->scope = q->scope;
-	int r = manifest_open(&head.root, &chunks, &b->before, err);
-	if (!r)
-		manifest_stats_get(b->before, &stats);
-	b->before_stats = stats;
-	return r;
+	return 0;
 }
 
 static int list_all(const struct build *b, struct err *err)
@@ -333,6 +331,7 @@ static int run_build(struct build *b, struct sync_result *ret, struct hash256 *r
 	if (r)
 		return r;
 	config.of_part = b->whole ? NULL : &b->before_stats;
+	config.before = b->before;
 	r = manifest_builder_new(&config, &b->builder);
 	if (r)
 		return err_set(err, r, "manifest builder: %s", err_text(r));

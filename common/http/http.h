@@ -114,11 +114,16 @@ struct http_transfer_ops {
 
 enum http_state { HTTP_IDLE, HTTP_WAITING, HTTP_RUNNING };
 
+/* What a transfer that failed was at: finding the address of the server (or proxy), reaching it, TLS with it, or its answer. */
+enum http_stage { HTTP_STAGE_NAME, HTTP_STAGE_CONNECT, HTTP_STAGE_TLS, HTTP_STAGE_ANSWER };
+
 struct http_transfer {
 	const struct http_transfer_ops *ops;
-	int status;     /* HTTP status, 0 before there is one */
-	int abort_code; /* see body */
-	bool permanent; /* in done: trying again cannot help (a certificate nobody trusts) */
+	int status;            /* HTTP status, 0 before there is one */
+	int abort_code;        /* see body */
+	bool permanent;        /* in done: trying again cannot help (a certificate nobody trusts) */
+	enum http_stage stage; /* in done, of -ERR_UNREACHABLE */
+	char peer[64]; /* in done: "ADDRESS port N" of the server or proxy, once it was reached; else "" */
 	/* Private from here. */
 	enum http_state state;
 	bool paused, head_done;

@@ -217,6 +217,7 @@ static void a_transfer_that_fails_ends_later_and_may_start_again_from_done(void 
 	wait_done(&y.probe);
 	assert_int_equal(y.statuses[0], -ENOMEM);
 	assert_int_equal(y.statuses[1], -ERR_UNREACHABLE);
+	assert_int_equal(y.t.stage, HTTP_STAGE_CONNECT);
 	assert_null(http_pool_free(y.pool));
 	probe_done(&y.probe);
 }

@@ -277,7 +277,7 @@ void http_transfer_start(struct http_pool *pool, struct http_transfer *t)
 	t->abort_code = 0;
 	t->permanent = t->paused = t->head_done = false;
 	t->used = 0;
-	t->words[0] = '\0';
+	t->words[0] = t->peer[0] = '\0';
 	list_push_back(&pool->waiting, &t->node);
 	start_waiting(pool);
 }
@@ -308,8 +308,47 @@ void http_transfer_cancel(struct http_transfer *t)
 	start_waiting(pool);
 }
 
+/* Whom it spoke to. The handle is still its own. */
+static void note_peer(struct http_transfer *t)
+{
+	char *address = NULL;
+	long port = 0;
+
+	if (t->easy && curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &address) == CURLE_OK && address &&
+	    *address && curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_PORT, &port) == CURLE_OK)
+		(void)snprintf(t->peer, sizeof t->peer, "%s port %ld", address, port);
+}
+
+static bool since(CURL *easy, CURLINFO what)
+{
+	curl_off_t us = 0;
+
+	return easy && curl_easy_getinfo(easy, what, &us) == CURLE_OK && us > 0;
+}
+
+/* How far it came before it failed with @code. A connection that was there before has done all but the answer. */
+static enum http_stage stage_of(const struct http_transfer *t, CURLcode code)
+{
+	long fresh = 0;
+
+	if (t->head_done ||
+	    (t->easy && curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &fresh) == CURLE_OK && fresh == 0 &&
+	     since(t->easy, CURLINFO_PRETRANSFER_TIME_T)))
+		return HTTP_STAGE_ANSWER;
+	if (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION ||
+	    code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CIPHER || code == CURLE_SSL_CERTPROBLEM)
+		return HTTP_STAGE_TLS;
+	if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
+	    !since(t->easy, CURLINFO_NAMELOOKUP_TIME_T))
+		return HTTP_STAGE_NAME;
+	if (!since(t->easy, CURLINFO_CONNECT_TIME_T))
+		return HTTP_STAGE_CONNECT;
+	return since(t->easy, CURLINFO_PRETRANSFER_TIME_T) ? HTTP_STAGE_ANSWER : HTTP_STAGE_TLS;
+}
+
 static void end(struct http_transfer *t, int status)
 {
+	note_peer(t);
 	http_transfer_cancel(t);
 	t->ops->done(t, status, t->words);
 }
@@ -331,6 +370,7 @@ static void timer_fired(struct http_timer *timer)
 		return;
 	}
 	t->pool->name_suspect = true;
+	t->stage = stage_of(t, CURLE_OPERATION_TIMEDOUT);
 	(void)snprintf(t->words, sizeof t->words, "no byte came for %lld ms",
 		       (long long)(patience_ns / NS_PER_MS));
 	end(t, -ERR_UNREACHABLE);
@@ -353,6 +393,7 @@ static void end_with(struct http_transfer *t, CURLcode code)
 		return;
 	}
 	t->permanent = hopeless(code);
+	t->stage = stage_of(t, code);
 	t->pool->name_suspect = true;
 	if (!t->words[0])
 		(void)snprintf(t->words, sizeof t->words, "%s", curl_easy_strerror(code));

@@ -4,12 +4,12 @@
 
 #include "common/base/mem.h"
 #include "common/manifest.h"
-#include "common/manifest/chunk.h"
-#include "common/manifest/root.h"
+#include "common/manifest/delta.h"
+#include "common/manifest/output.h"
 #include "common/manifest/sorter.h"
 #include "common/manifest/tree.h"
 
-enum { CHUNK_TARGET = 4 << 20, CHUNK_TARGET_MAX = 64 << 20, ENTRY_BYTES_TYPICAL = 40, MEMORY_MIN = 1 << 20 };
+enum { CHUNK_TARGET = 4 << 20, CHUNK_TARGET_MAX = 64 << 20, MEMORY_MIN = 1 << 20 };
 
 struct manifest_builder {
 	struct manifest_builder_config config;
@@ -18,22 +18,9 @@ struct manifest_builder {
 	bool finished;
 	uint64_t skipped;
 	/* The second pass. */
-	struct chunk_writer chunk;
-	struct root_writer root;
-	uint64_t cut_mask;
 	struct manifest_stats stats;
 	alignas(8) uint8_t held[RECORD_MAX]; /* the last of equal keys, until the next key is seen */
 };
-
-/* The greatest power of two that is not over @v (at least 1). */
-static uint64_t power_below(uint64_t v)
-{
-	uint64_t p = 1;
-
-	while (p * 2 <= v)
-		p *= 2;
-	return p;
-}
 
 int manifest_builder_new(const struct manifest_builder_config *config, struct manifest_builder **ret)
 {
@@ -46,9 +33,6 @@ int manifest_builder_new(const struct manifest_builder_config *config, struct ma
 	b->config = *config;
 	if (b->config.chunk_bytes == 0)
 		b->config.chunk_bytes = CHUNK_TARGET;
-	/* A quarter of the target is the least, the mean of the rest decides the cut. */
-	b->cut_mask = power_below(b->config.chunk_bytes / 4 * 3 / ENTRY_BYTES_TYPICAL) - 1;
-	chunk_writer_init(&b->chunk);
 	int r = sorter_new(config->temp_dir_fd, (size_t)config->memory_max, &b->sorter);
 	if (r != 0)
 		return r;
@@ -62,8 +46,6 @@ struct manifest_builder *manifest_builder_free(struct manifest_builder *b)
 		return NULL;
 	(void)sorter_free(b->sorter);
 	(void)tree_free(b->tree);
-	chunk_writer_done(&b->chunk);
-	root_writer_done(&b->root);
 	return mem_free(b);
 }
 
@@ -139,87 +121,48 @@ static int make_tree(struct manifest_builder *b)
 
 /* ---- second pass: from the tree into chunks ---- */
 
-static void count(struct manifest_stats *s, const struct manifest_entry *e)
+static int write_table(struct manifest_builder *b, const struct manifest_sink *sink, struct hash256 *ret,
+		       struct err *err)
 {
-	s->entries++;
-	s->dirs += e->type == MANIFEST_DIR;
-	s->symlinks += e->type == MANIFEST_SYMLINK;
-	if (e->type != MANIFEST_FILE)
-		return;
-	s->files++;
-	s->no_validator += e->validator.kind == VALIDATOR_NONE;
-	if (__builtin_add_overflow(s->bytes, e->size, &s->bytes))
-		s->bytes = UINT64_MAX;
-	size_t bits = e->size ? 64 - (size_t)__builtin_clzll(e->size) : 0;
-	s->size_histogram[MIN(bits, LENGTH(s->size_histogram) - 1)]++;
-}
-
-static int end_chunk(struct manifest_builder *b, const struct manifest_sink *sink, struct err *err)
-{
-	const uint8_t *bytes;
-	size_t len;
-	int r = chunk_writer_end(&b->chunk, &bytes, &len);
-	if (r != 0)
-		return r;
-	struct root_chunk c = {
-		.first = {b->chunk.first, b->chunk.first_len, b->chunk.first_is_dir},
-		.hash = hash256_of(bytes, len),
-		.entries = b->chunk.entries,
-		.bytes = (uint32_t)len,
-	};
-	r = sink->put(sink->ctx, &c.hash, bytes, len, err);
-	if (r == 0)
-		r = root_writer_add(&b->root, &c);
-	chunk_writer_clear(&b->chunk);
-	return r;
-}
-
-/* Whether a chunk shall begin at @e. What decides is e's own name, so that a change elsewhere moves few cuts. */
-static bool cut_before(const struct manifest_builder *b, const struct manifest_entry *e)
-{
-	static const uint8_t key[16] = "larder manifest"; /* part of the format's habit, not a secret */
-	size_t bytes = chunk_writer_bytes(&b->chunk), target = b->config.chunk_bytes;
-
-	if (b->chunk.entries == 0 || bytes < target / 4)
-		return false;
-	return bytes >= target * 2 || (siphash24(key, e->path, e->path_len) & b->cut_mask) == 0;
-}
-
-static int write_chunks(struct manifest_builder *b, const struct manifest_sink *sink, struct err *err)
-{
+	struct output o;
 	const struct record *rec;
 	uint64_t descendants;
 	int r;
 
+	output_init(&o, sink, b->config.chunk_bytes, false);
 	while ((r = tree_next(b->tree, &rec, &descendants)) == 1) {
 		struct manifest_entry e;
 		record_read(rec, &e);
-		count(&b->stats, &e);
-		r = cut_before(b, &e) ? end_chunk(b, sink, err) : 0;
-		if (r == 0)
-			r = chunk_writer_add(&b->chunk, &e, descendants);
+		output_count(&b->stats, &e);
+		r = output_entry(&o, &e, descendants, err);
 		if (r != 0)
-			return r;
+			break;
 	}
-	return r == 0 ? end_chunk(b, sink, err) : r;
+	if (r == 0)
+		r = output_end(&o, err);
+	if (r == 0)
+		r = output_root(sink, &o.list, 1, &b->stats, ret, err);
+	output_done(&o);
+	return r;
 }
 
-static int write_root(struct manifest_builder *b, const struct manifest_sink *sink, struct hash256 *ret,
+/* As a delta over the version before where that is worth it, else as a table of its own. */
+static int write_tree(struct manifest_builder *b, const struct manifest_sink *sink, struct hash256 *ret,
 		      struct err *err)
 {
-	uint8_t *bytes;
-	size_t len;
+	const struct delta_request q = {.before = b->config.before,
+					.tree = b->tree,
+					.sink = sink,
+					.target = b->config.chunk_bytes,
+					.skipped = b->config.of_part ? b->config.of_part->skipped
+								     : b->skipped + tree_lost(b->tree)};
+	int r = q.before ? delta_write(&q, ret, &b->stats, err) : 1;
 
-	b->stats.skipped = b->config.of_part ? b->config.of_part->skipped : b->skipped + tree_lost(b->tree);
-	int r = root_writer_end(&b->root, &b->stats, &bytes, &len);
-	if (r != 0)
+	if (r <= 0)
 		return r;
-	struct hash256 hash = hash256_of(bytes, len);
-	r = sink->put(sink->ctx, &hash, bytes, len, err);
-	(void)mem_free(bytes);
-	if (r == 0)
-		*ret = hash;
-	return r;
+	tree_rewind(b->tree);
+	b->stats = (struct manifest_stats){.skipped = q.skipped};
+	return write_table(b, sink, ret, err);
 }
 
 int manifest_builder_finish(struct manifest_builder *b, const struct manifest_sink *sink,
@@ -234,9 +177,7 @@ int manifest_builder_finish(struct manifest_builder *b, const struct manifest_si
 		r = make_tree(b);
 	b->sorter = sorter_free(b->sorter); /* its memory and files are not needed for the rest */
 	if (r == 0)
-		r = write_chunks(b, sink, &words);
-	if (r == 0)
-		r = write_root(b, sink, ret_root, &words);
+		r = write_tree(b, sink, ret_root, &words);
 	if (r != 0)
 		return err_set(err, r, "manifest: cannot build: %s", err_words(&words, r));
 	*ret_stats = b->stats;

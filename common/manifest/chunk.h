@@ -1,6 +1,7 @@
 /*
  * chunk - the bytes of one chunk of a manifest: blocks of 32 front-coded entries and an index of the blocks
- * (docs/formats/manifest.md). A codec: no syscalls; the input of the reading half is not trusted.
+ * (docs/formats/manifest.md). In a chunk of a delta they are edits: entries that say what becomes of the table below.
+ * A codec: no syscalls; the input of the reading half is not trusted.
  */
 #ifndef COMMON_MANIFEST_CHUNK_H
 #define COMMON_MANIFEST_CHUNK_H
@@ -18,6 +19,25 @@ struct validator_shape {
 	uint8_t hex, tail;
 };
 
+/* What an edit does to the table below it: stands before an entry, takes its place, takes it away. */
+enum edit_kind { EDIT_ADD = 0, EDIT_CHANGE = 1, EDIT_REMOVE = 2 };
+
+/* Where an edit stands: its ordinal in the table that it makes (of a REMOVE: that of what follows), and in the one below. */
+struct edit_place {
+	enum edit_kind kind;
+	uint64_t ordinal, below;
+};
+
+/* What follows an edit, as far as nothing is edited: the same entries in both tables. */
+static inline uint64_t edit_next_ordinal(const struct edit_place *p)
+{
+	return p->ordinal + (p->kind != EDIT_REMOVE);
+}
+static inline uint64_t edit_next_below(const struct edit_place *p)
+{
+	return p->below + (p->kind != EDIT_ADD);
+}
+
 /* ---- writing ---- */
 
 struct chunk_writer {
@@ -32,6 +52,9 @@ struct chunk_writer {
 	int64_t seconds;
 	uint16_t mode, source;
 	struct validator_shape shape;
+	bool delta;             /* its entries are edits */
+	struct edit_place last; /* of a delta: the edit before */
+	struct edit_place first_place;
 	bool first_is_dir;
 	size_t first_len;
 	char first[MANIFEST_PATH_MAX + 1]; /* path of the chunk's first entry */
@@ -43,6 +66,10 @@ void chunk_writer_done(struct chunk_writer *w);
 
 /* Appends an entry (keys must rise); @descendants counts for a DIR. 0 or -ENOMEM, -EFBIG. */
 MUST_CHECK int chunk_writer_add(struct chunk_writer *w, const struct manifest_entry *e, uint64_t descendants);
+
+/* The same for an edit of a delta; edits come in the order of their keys, all of them. Of a REMOVE only path and type count. */
+MUST_CHECK int chunk_writer_edit(struct chunk_writer *w, const struct edit_place *place,
+				 const struct manifest_entry *e, uint64_t descendants);
 
 /* Bytes the chunk would have if it ended here. */
 size_t chunk_writer_bytes(const struct chunk_writer *w);
@@ -58,9 +85,10 @@ void chunk_writer_clear(struct chunk_writer *w);
 struct chunk_view {
 	const uint8_t *bytes;
 	uint32_t index_at, entries, blocks;
+	bool delta;
 };
 
-/* Finds the parts. 0 or -ERR_CORRUPT. Entries are not looked at. */
+/* Finds the parts of a chunk of either sort. 0 or -ERR_CORRUPT. Entries are not looked at. */
 MUST_CHECK int chunk_view_parse(const uint8_t *bytes, size_t len, struct chunk_view *ret);
 
 /* One entry as it stands in the chunk; pointers are borrowed from the chunk. Its path is in the caller's buffer. */
@@ -70,6 +98,7 @@ struct chunk_entry {
 	uint64_t size;
 	int64_t mtime_ns;
 	uint64_t descendants;
+	struct edit_place place; /* in a delta */
 	size_t path_len, shared; /* shared: bytes of the path before that stayed */
 	struct validator_shape shape;
 	const uint8_t *validator;
@@ -81,6 +110,9 @@ struct chunk_entry {
 
 /* Key of the first entry of @block, borrowed from the chunk. 0 or -ERR_CORRUPT. */
 MUST_CHECK int chunk_block_key(const struct chunk_view *v, uint32_t block, struct path_key *ret);
+
+/* Where the first edit of a delta's @block stands. 0 or -ERR_CORRUPT. */
+MUST_CHECK int chunk_block_place(const struct chunk_view *v, uint32_t block, struct edit_place *ret);
 
 /* Puts @c before the first entry of @block. 0 or -ERR_CORRUPT. */
 MUST_CHECK int chunk_seek(const struct chunk_view *v, uint32_t block, struct manifest_cursor *c);

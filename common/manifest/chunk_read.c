@@ -7,11 +7,13 @@
 
 int chunk_view_parse(const uint8_t *bytes, size_t len, struct chunk_view *ret)
 {
-	if (len < CHUNK_HEADER_BYTES + CHUNK_FOOTER_BYTES || len > CHUNK_BYTES_MAX ||
-	    memcmp(bytes, CHUNK_MAGIC, CHUNK_HEADER_BYTES) != 0)
+	if (len < CHUNK_HEADER_BYTES + CHUNK_FOOTER_BYTES || len > CHUNK_BYTES_MAX)
+		return -ERR_CORRUPT;
+	bool delta = memcmp(bytes, DELTA_MAGIC, CHUNK_HEADER_BYTES) == 0;
+	if (!delta && memcmp(bytes, CHUNK_MAGIC, CHUNK_HEADER_BYTES) != 0)
 		return -ERR_CORRUPT;
 	const uint8_t *foot = bytes + len - CHUNK_FOOTER_BYTES;
-	struct chunk_view v = {bytes, get_le32(foot), get_le32(foot + 8), get_le32(foot + 4)};
+	struct chunk_view v = {bytes, get_le32(foot), get_le32(foot + 8), get_le32(foot + 4), delta};
 	if (v.entries == 0 || v.index_at < CHUNK_HEADER_BYTES || v.index_at > len - CHUNK_FOOTER_BYTES ||
 	    v.blocks != v.entries / CHUNK_BLOCK_ENTRIES + (v.entries % CHUNK_BLOCK_ENTRIES != 0) ||
 	    len - CHUNK_FOOTER_BYTES - v.index_at != (size_t)v.blocks * 4)
@@ -34,6 +36,36 @@ static int block_range(const struct chunk_view *v, uint32_t block, uint32_t *ret
 	return 0;
 }
 
+/* The place before an edit: absolute at the beginning of a block. */
+static void read_place(struct reader *in, bool first, struct manifest_cursor *c, struct edit_place *ret)
+{
+	uint64_t below = first ? read_varint(in) : c->next_below;
+	uint64_t ordinal = first ? read_varint(in) : c->next_ordinal;
+	uint64_t word = read_varint(in), gap = word >> EDIT_KIND_BITS;
+	unsigned kind = word & ((1u << EDIT_KIND_BITS) - 1);
+
+	if (kind > EDIT_REMOVE || (first && gap) || below > INT64_MAX || ordinal > INT64_MAX ||
+	    gap > INT64_MAX - below || gap > INT64_MAX - ordinal) {
+		in->bad = true;
+		return;
+	}
+	*ret = (struct edit_place){(enum edit_kind)kind, ordinal + gap, below + gap};
+	c->next_ordinal = edit_next_ordinal(ret);
+	c->next_below = edit_next_below(ret);
+}
+
+int chunk_block_place(const struct chunk_view *v, uint32_t block, struct edit_place *ret)
+{
+	struct manifest_cursor c = {0};
+	uint32_t from, to;
+	int r = block_range(v, block, &from, &to);
+	if (r != 0)
+		return r;
+	struct reader in = reader_over(v->bytes + from, to - from);
+	read_place(&in, true, &c, ret);
+	return in.bad ? -ERR_CORRUPT : 0;
+}
+
 int chunk_block_key(const struct chunk_view *v, uint32_t block, struct path_key *ret)
 {
 	uint32_t from, to;
@@ -41,6 +73,10 @@ int chunk_block_key(const struct chunk_view *v, uint32_t block, struct path_key 
 	if (r != 0)
 		return r;
 	struct reader in = reader_over(v->bytes + from, to - from);
+	struct manifest_cursor c = {0};
+	struct edit_place place;
+	if (v->delta)
+		read_place(&in, true, &c, &place);
 	uint8_t flags = read_u8(&in);
 	uint64_t shared = read_varint(&in), len = read_varint(&in);
 	if (len > MANIFEST_PATH_MAX || shared != 0)
@@ -170,7 +206,8 @@ int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path
 {
 	if (c->index >= v->entries)
 		return -ENOENT;
-	if (c->index % CHUNK_BLOCK_ENTRIES == 0) {
+	bool first = c->index % CHUNK_BLOCK_ENTRIES == 0;
+	if (first) {
 		int r = chunk_seek(v, c->index / CHUNK_BLOCK_ENTRIES, c);
 		if (r != 0)
 			return r;
@@ -178,6 +215,9 @@ int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path
 	if (c->offset > c->limit || c->limit > v->index_at)
 		return -ERR_CORRUPT;
 	struct reader in = reader_over(v->bytes + c->offset, c->limit - c->offset);
+	struct edit_place place = {EDIT_ADD, 0, 0};
+	if (v->delta)
+		read_place(&in, first, c, &place);
 	uint8_t flags = read_u8(&in);
 	uint64_t shared = read_varint(&in);
 	size_t rest;
@@ -185,6 +225,7 @@ int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path
 	if (in.bad || shared > c->path_len || shared + rest > MANIFEST_PATH_MAX)
 		return -ERR_CORRUPT;
 	*ret = (struct chunk_entry){.type = (enum manifest_type)((flags & FLAG_TYPE_MASK) + 1),
+				    .place = place,
 				    .path_len = (size_t)shared + rest,
 				    .shared = (size_t)shared};
 	if (rest)
@@ -254,10 +295,19 @@ void chunk_entry_found(const struct chunk_entry *x, uint64_t ordinal, struct man
 	}
 }
 
+/* Whether an edit stands behind the one before, by as many entries in either table. */
+static bool follows(const struct edit_place *before, const struct edit_place *now)
+{
+	uint64_t ordinal = edit_next_ordinal(before), below = edit_next_below(before);
+
+	return now->ordinal >= ordinal && now->below >= below && now->ordinal - ordinal == now->below - below;
+}
+
 int chunk_check(const struct chunk_view *v, struct manifest_found *scratch)
 {
 	struct manifest_cursor c = {0};
 	struct chunk_entry x;
+	struct edit_place place = {EDIT_ADD, 0, 0};
 	bool before_dir = false;
 	size_t before_len = 0;
 	int r;
@@ -268,6 +318,9 @@ int chunk_check(const struct chunk_view *v, struct manifest_found *scratch)
 		if (!manifest_path_valid(now.path, now.len) || (now.len == 0 && !now.dir) ||
 		    (i > 0 && path_key_compare(&before, &now) >= 0))
 			return -ERR_CORRUPT;
+		if (v->delta && i > 0 && !follows(&place, &x.place))
+			return -ERR_CORRUPT;
+		place = x.place;
 		/* A block's bytes end with its last entry: nothing hides between blocks. */
 		if ((c.index % CHUNK_BLOCK_ENTRIES == 0 || c.index == v->entries) && c.offset != c.limit)
 			return -ERR_CORRUPT;

@@ -11,6 +11,7 @@ void chunk_writer_init(struct chunk_writer *w)
 	w->bytes = NULL;
 	w->blocks = NULL;
 	w->size = w->block_size = 0;
+	w->delta = false;
 	chunk_writer_clear(w);
 }
 
@@ -175,7 +176,23 @@ static uint8_t flags_of(const struct chunk_writer *w, const struct manifest_entr
 	return (uint8_t)flags;
 }
 
-int chunk_writer_add(struct chunk_writer *w, const struct manifest_entry *e, uint64_t descendants)
+/* Where the edit stands: written out at the beginning of a block, else by what stays between it and the one before. */
+static uint8_t *put_place(struct chunk_writer *w, uint8_t *p, const struct edit_place *place, bool first)
+{
+	uint64_t gap = 0;
+
+	if (first) {
+		p += put_varint(p, place->below);
+		p += put_varint(p, place->ordinal);
+	} else {
+		gap = place->below - edit_next_below(&w->last);
+	}
+	w->last = *place;
+	return p + put_varint(p, gap << EDIT_KIND_BITS | (uint64_t)place->kind);
+}
+
+static int add(struct chunk_writer *w, const struct edit_place *place, const struct manifest_entry *e,
+	       uint64_t descendants)
 {
 	CHECK(e->type >= MANIFEST_FILE && e->type <= MANIFEST_SYMLINK);
 	CHECK(e->path_len <= MANIFEST_PATH_MAX && e->key_len <= MANIFEST_PATH_MAX &&
@@ -183,7 +200,8 @@ int chunk_writer_add(struct chunk_writer *w, const struct manifest_entry *e, uin
 	if (w->used > CHUNK_BYTES_MAX / 2)
 		return -EFBIG;
 	int r = reserve(w, CHUNK_ENTRY_MAX);
-	if (r == 0 && w->entries % CHUNK_BLOCK_ENTRIES == 0)
+	bool begins = w->entries % CHUNK_BLOCK_ENTRIES == 0;
+	if (r == 0 && begins)
 		r = begin_block(w);
 	if (r != 0)
 		return r;
@@ -191,9 +209,14 @@ int chunk_writer_add(struct chunk_writer *w, const struct manifest_entry *e, uin
 		memcpy(w->first, e->path, e->path_len);
 		w->first_len = e->path_len;
 		w->first_is_dir = manifest_type_is_dir(e->type);
+		if (place)
+			w->first_place = *place;
 	}
 	size_t shared = common_prefix(w->path, w->path_len, e->path, e->path_len);
-	uint8_t *p = w->bytes + w->used, flags = flags_of(w, e);
+	uint8_t *p = w->bytes + w->used;
+	if (place)
+		p = put_place(w, p, place, begins);
+	uint8_t flags = flags_of(w, e);
 	*p++ = flags;
 	p += put_varint(p, shared);
 	p = put_text(p, e->path + shared, e->path_len - shared);
@@ -203,6 +226,24 @@ int chunk_writer_add(struct chunk_writer *w, const struct manifest_entry *e, uin
 	w->used = (size_t)(p - w->bytes);
 	w->entries++;
 	return 0;
+}
+
+int chunk_writer_add(struct chunk_writer *w, const struct manifest_entry *e, uint64_t descendants)
+{
+	CHECK(!w->delta);
+	return add(w, NULL, e, descendants);
+}
+
+int chunk_writer_edit(struct chunk_writer *w, const struct edit_place *place, const struct manifest_entry *e,
+		      uint64_t descendants)
+{
+	/* What is taken away needs no fields: as the entry before has them, they take the least room. */
+	struct manifest_entry gone = {.type = e->type == MANIFEST_DIR ? MANIFEST_DIR : MANIFEST_FILE,
+				      .path = e->path,
+				      .path_len = e->path_len};
+
+	CHECK(w->delta);
+	return place->kind == EDIT_REMOVE ? add(w, place, &gone, 0) : add(w, place, e, descendants);
 }
 
 size_t chunk_writer_bytes(const struct chunk_writer *w)
@@ -217,7 +258,7 @@ int chunk_writer_end(struct chunk_writer *w, const uint8_t **ret, size_t *ret_le
 	if (r != 0)
 		return r;
 	uint8_t *p = w->bytes + w->used;
-	memcpy(w->bytes, CHUNK_MAGIC, CHUNK_HEADER_BYTES);
+	memcpy(w->bytes, w->delta ? DELTA_MAGIC : CHUNK_MAGIC, CHUNK_HEADER_BYTES);
 	for (size_t i = 0; i < w->block_count; i++, p += 4)
 		put_le32(p, w->blocks[i]);
 	put_le32(p, (uint32_t)w->used);

@@ -1,6 +1,8 @@
 /*
- * Both tables are walked side by side. A side that stands at the beginning of a chunk knows its key from the root and has
- * decoded nothing; when both stand so at chunks of one hash, both step over them unread.
+ * Versions that share their base differ only where a delta that they do not share has an edit: those keys are looked up on both
+ * sides. Otherwise both tables are walked side by side. A side that stands at the beginning of a chunk knows its key from the
+ * root and has decoded nothing; when both stand so at chunks of one hash, both step over them unread. (With deltas over them,
+ * chunks do not say what the table holds; then all is read.)
  */
 #include <errno.h>
 #include <string.h>
@@ -24,7 +26,7 @@ static bool at_end(const struct side *s)
 
 static bool at_chunk(const struct side *s)
 {
-	return s->at == s->m->list[s->chunk].first_ordinal;
+	return s->m->t.count == 1 && s->at == s->m->t.tables[0].chunks[s->chunk].first_ordinal;
 }
 
 static int decode(struct side *s)
@@ -48,7 +50,7 @@ static const struct manifest_entry *found(struct side *s)
 static int key_of(struct side *s, struct path_key *ret)
 {
 	if (!s->decoded && at_chunk(s)) {
-		*ret = s->m->list[s->chunk].first;
+		*ret = s->m->t.tables[0].chunks[s->chunk].first;
 		return 0;
 	}
 	int r = decode(s);
@@ -61,8 +63,9 @@ static void move_to(struct side *s, uint64_t ordinal)
 {
 	s->at = ordinal;
 	s->decoded = false;
-	const struct root_chunk *c = &s->m->list[s->chunk];
-	if (ordinal - c->first_ordinal >= c->entries && s->chunk + 1 < s->m->count)
+	const struct root_table *t = &s->m->t.tables[0];
+	const struct root_chunk *c = &t->chunks[s->chunk];
+	if (s->m->t.count == 1 && ordinal - c->first_ordinal >= c->entries && s->chunk + 1 < t->count)
 		s->chunk++;
 }
 
@@ -103,7 +106,8 @@ static bool same_entry(struct side *a, struct side *b)
 
 static int both(struct side *old, struct side *new_, const struct manifest_diff *diff)
 {
-	const struct root_chunk *a = &old->m->list[old->chunk], *b = &new_->m->list[new_->chunk];
+	const struct root_chunk *a = &old->m->t.tables[0].chunks[old->chunk],
+				*b = &new_->m->t.tables[0].chunks[new_->chunk];
 
 	if (!old->decoded && !new_->decoded && at_chunk(old) && at_chunk(new_) && a->entries == b->entries &&
 	    hash256_compare(&a->hash, &b->hash) == 0) {
@@ -154,14 +158,143 @@ static int step(struct side *old, struct side *new_, const struct manifest_diff 
 	return c < 0 ? one(old, MANIFEST_REMOVED, diff) : one(new_, MANIFEST_ADDED, diff);
 }
 
+/* ---- versions that share their base ---- */
+
+static bool same_table(const struct root_table *a, const struct root_table *b)
+{
+	if (a->count != b->count || a->entries != b->entries)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (hash256_compare(&a->chunks[i].hash, &b->chunks[i].hash) != 0)
+			return false;
+	return true;
+}
+
+/* How many tables from the base on both have. */
+static size_t shared_tables(const struct manifest *a, const struct manifest *b)
+{
+	size_t n = 0;
+
+	while (n < a->t.count && n < b->t.count && same_table(&a->t.tables[n], &b->t.tables[n]))
+		n++;
+	return n;
+}
+
+/* The edits of a delta, one after the other. */
+struct edits {
+	struct manifest *m;
+	size_t table, chunk;
+	struct manifest_cursor cursor;
+	struct path_key key; /* of the edit it stands at */
+	bool ended;
+	char path[MANIFEST_PATH_MAX + 1];
+};
+
+static int next_edit(struct edits *e)
+{
+	const struct root_table *t = &e->m->t.tables[e->table];
+	struct chunk_entry x;
+	int r = -ENOENT;
+
+	while (r == -ENOENT && e->chunk < t->count) {
+		struct chunk_view v;
+		r = reader_chunk(e->m, e->table, e->chunk, &v);
+		if (r == 0)
+			r = chunk_next(&v, &e->cursor, e->path, &x);
+		if (r == -ENOENT) {
+			e->chunk++;
+			e->cursor = (struct manifest_cursor){0};
+		}
+	}
+	if (r == 0)
+		e->key = (struct path_key){e->path, x.path_len, manifest_type_is_dir(x.type)};
+	e->ended = r == -ENOENT;
+	return e->ended ? 0 : r;
+}
+
+static int find_side(struct side *s, const struct path_key *k, bool *ret)
+{
+	int r = reader_find(s->m, k, s->f, &s->x, &s->at);
+
+	s->decoded = *ret = r == 0;
+	return r == -ENOENT ? 0 : r;
+}
+
+static int compare_at(struct side *old, struct side *new_, const struct path_key *k,
+		      const struct manifest_diff *diff)
+{
+	bool in_old, in_new;
+	int r = find_side(old, k, &in_old);
+
+	if (r == 0)
+		r = find_side(new_, k, &in_new);
+	if (r != 0 || (!in_old && !in_new))
+		return r;
+	if (in_old && in_new)
+		return same_entry(old, new_)
+			       ? 0
+			       : diff->change(diff->ctx, MANIFEST_CHANGED, found(old), found(new_));
+	return in_old ? diff->change(diff->ctx, MANIFEST_REMOVED, found(old), NULL)
+		      : diff->change(diff->ctx, MANIFEST_ADDED, NULL, found(new_));
+}
+
+/* The stream that stands at the least key; NULL: all ended. */
+static const struct edits *least(const struct edits *streams, size_t count)
+{
+	const struct edits *first = NULL;
+
+	for (size_t i = 0; i < count; i++)
+		if (!streams[i].ended && (!first || path_key_compare(&streams[i].key, &first->key) < 0))
+			first = &streams[i];
+	return first;
+}
+
+/* All streams at @k go on. */
+static int pass(struct edits *streams, size_t count, const struct path_key *k)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count && r == 0; i++)
+		if (!streams[i].ended && path_key_compare(&streams[i].key, k) == 0)
+			r = next_edit(&streams[i]);
+	return r;
+}
+
+static int diff_edits(struct side *old, struct side *new_, size_t shared, const struct manifest_diff *diff)
+{
+	size_t count = 0, most = old->m->t.count + new_->m->t.count;
+	CLEANUP(mem_free) void *memory = mem_calloc(most, sizeof(struct edits));
+	struct edits *streams = memory;
+	char path[MANIFEST_PATH_MAX + 1];
+	int r = streams ? 0 : -ENOMEM;
+
+	for (size_t i = shared; r == 0 && i < old->m->t.count; i++)
+		streams[count++] = (struct edits){.m = old->m, .table = i};
+	for (size_t i = shared; r == 0 && i < new_->m->t.count; i++)
+		streams[count++] = (struct edits){.m = new_->m, .table = i};
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = next_edit(&streams[i]);
+	for (const struct edits *e; r == 0 && (e = least(streams, count));) {
+		struct path_key k = {path, e->key.len, e->key.dir};
+		memcpy(path, e->key.path, e->key.len);
+		r = compare_at(old, new_, &k, diff);
+		if (r == 0)
+			r = pass(streams, count, &k);
+	}
+	return r;
+}
+
 int manifest_diff_run(struct manifest *old, struct manifest *new_, const struct manifest_diff *diff,
 		      struct err *err)
 {
 	struct side a = {.m = old, .f = mem_calloc(1, sizeof *a.f)},
 		    b = {.m = new_, .f = mem_calloc(1, sizeof *b.f)};
+	size_t shared = shared_tables(old, new_);
 	int r = a.f && b.f ? 0 : -ENOMEM;
 
-	while (r == 0 && !(at_end(&a) && at_end(&b)))
+	if (r == 0 && shared > 0)
+		r = diff_edits(&a, &b, shared, diff);
+	while (r == 0 && shared == 0 && !(at_end(&a) && at_end(&b)))
 		r = step(&a, &b, diff);
 	(void)mem_free(a.f);
 	(void)mem_free(b.f);

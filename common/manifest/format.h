@@ -10,7 +10,9 @@
 
 /* Magic, version, three zero bytes. */
 #define CHUNK_MAGIC        "LDRC\1\0\0" /* with the string's own NUL: 8 bytes */
+#define DELTA_MAGIC        "LDRD\1\0\0"
 #define ROOT_MAGIC         "LDRR\1\0\0"
+#define ROOT_DELTA_MAGIC   "LDRR\2\0\0" /* of a root with deltas */
 #define ROOT_MAGIC_BYTES   4
 #define CHUNK_HEADER_BYTES 8
 #define ROOT_HEADER_BYTES  8
@@ -24,6 +26,8 @@
 #define FLAG_MODE      (1u << 5)
 #define FLAG_SOURCE    (1u << 6)
 #define FLAG_SHAPE     (1u << 7)
+/* The number before an edit: what it does in the low bits, the entries before it that stay in the others. */
+#define EDIT_KIND_BITS 2
 enum { KEY_PATH = 0, KEY_SUFFIX = 1, KEY_OWN = 2 };
 
 #define SHAPE_KIND_MASK 3u

@@ -206,6 +206,13 @@ int tree_next(struct tree *t, const struct record **ret, uint64_t *ret_descendan
 	return r;
 }
 
+void tree_rewind(struct tree *t)
+{
+	t->number = 0;
+	t->reader.at = 0;
+	t->reader.from = t->reader.have = 0;
+}
+
 uint64_t tree_lost(const struct tree *t)
 {
 	return t->lost;

@@ -28,6 +28,9 @@ MUST_CHECK int tree_finish(struct tree *t);
  * at the end, -errno. The record is valid until the next call. */
 MUST_CHECK int tree_next(struct tree *t, const struct record **ret, uint64_t *ret_descendants);
 
+/* Back to the first entry. */
+void tree_rewind(struct tree *t);
+
 /* Files that lost against a directory. */
 uint64_t tree_lost(const struct tree *t);
 

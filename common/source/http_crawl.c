@@ -111,6 +111,8 @@ static void rest(struct worker *w)
 	w->page = http_index_free(w->page);
 	w->probe = NULL;
 	w->len = w->room = 0;
+	if (w->crawl->held == w)
+		w->crawl->held = NULL;
 	if (w->job)
 		w->crawl->busy--;
 	w->job = job_free(w->job);

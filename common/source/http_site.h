@@ -11,6 +11,11 @@ struct http_site {
 	enum source_index index; /* never AUTO */
 	char *base;              /* the URL; of index pages it ends in "/" */
 	char *name;              /* SINGLE: of the one file */
+	struct list streams;     /* http_stream.c; the loop's thread, as no_ranges */
+	bool no_ranges;          /* so it answered last */
+	/* Objects whose bytes had another checksum than the list says, by hash of their keys: the last so many. */
+	uint64_t wrong[64];
+	size_t wrong_count;
 	atomic_bool
 		no_head; /* the server answers HEAD with 405 or 501: sizes are asked for by a GET of a byte */
 };

@@ -7,6 +7,7 @@
 
 #include "common/base/mem.h"
 #include "common/source/http_site.h"
+#include "common/source/http_stream.h"
 #include "common/source/http_url.h"
 
 static struct http_site *site_of(const struct web_op *op)
@@ -64,6 +65,10 @@ static void stop(struct web_op *op)
 {
 	if (op->kind == WEB_LIST)
 		http_crawl_stop(op);
+	else if (op->kind == WEB_STREAM)
+		http_stream_stop(op);
+	else if (op->kind == WEB_READ)
+		http_stream_leave(op);
 }
 
 static void fetch_done(struct web_fetch *f)
@@ -87,6 +92,10 @@ static const struct web_kind http_kind = {
 	.entry = stat_entry,
 	.list = http_crawl_start,
 	.list_poke = http_crawl_poke,
+	.join = http_stream_join,
+	.resume = http_stream_resume,
+	.stream = http_stream_run,
+	.learn = http_stream_learn,
 	.stop = stop,
 	.fetch_done = fetch_done,
 	.done = site_done,
@@ -169,6 +178,7 @@ int source_http_new(struct source_loop *loop, const struct source_config *config
 	if (!site)
 		return -ENOMEM;
 	site->index = index;
+	list_init(&site->streams);
 	rc = web_source_init(&site->web, loop, config, &http_kind, origin_of(url), err);
 	if (rc == 0)
 		rc = fill(site, config, err);

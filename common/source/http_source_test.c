@@ -14,7 +14,7 @@ static struct {
 	struct MHD_Daemon *daemon;
 	char url[64];
 	uint8_t bytes[FILE_BYTES];
-	atomic_int requests, heads, busy_left;
+	atomic_int requests, heads, busy_left, wholes;
 	struct source_loop *loop;
 } fx;
 
@@ -40,8 +40,10 @@ static enum MHD_Result answer_file(struct MHD_Connection *c, bool ranges)
 	unsigned long long first, last;
 	char text[100];
 
-	if (!ranges || !range || sscanf(range, "bytes=%llu-%llu", &first, &last) != 2)
+	if (!ranges || !range || sscanf(range, "bytes=%llu-%llu", &first, &last) != 2) {
+		atomic_fetch_add(&fx.wholes, 1);
 		return answer(c, 200, fx.bytes, FILE_BYTES, NULL, NULL);
+	}
 	snprintf(text, sizeof text, "bytes %llu-%llu/%d", first, last, FILE_BYTES);
 	return answer(c, 206, fx.bytes + first, last - first + 1, "Content-Range", text);
 }
@@ -279,6 +281,109 @@ static void ranges_are_cut_out_of_whole_bodies(void **state)
 	}
 }
 
+enum { SPANS = 30, SPAN_BYTES = FILE_BYTES / SPANS };
+
+static struct source_read_request span(const char *key, int i)
+{
+	return (struct source_read_request){.key = key,
+					    .offset = (uint64_t)i * SPAN_BYTES,
+					    .length = SPAN_BYTES,
+					    .object_size = FILE_BYTES,
+					    .validator = {.kind = VALIDATOR_STRONG, .len = 2, .bytes = "v1"}};
+}
+
+/* Spans one after the other, then all at once in a mixed order: the object is sent twice more, not thirty times. */
+static void a_server_without_ranges_sends_an_object_once_for_all_spans(void **state)
+{
+	struct source *s = make("/norange/", SOURCE_INDEX_AUTO, 4);
+	struct waiter w[SPANS];
+
+	atomic_store(&fx.wholes, 0);
+	for (int round = 0; round < 2; round++) {
+		for (int k = 0; k < SPANS; k++) {
+			int i = round == 0 ? k : k * 7 % SPANS;
+			struct source_read_request r = span("f", i);
+			waiter_init(&w[i]);
+			if (round == 0)
+				assert_int_equal(read_and_wait(s, &r, &w[i]), 0);
+			else
+				start_read(s, &r, &w[i]);
+		}
+		for (int i = 0; i < SPANS; i++) {
+			assert_int_equal(waiter_wait(&w[i]), 0);
+			assert_int_equal(w[i].len, SPAN_BYTES);
+			assert_memory_equal(w[i].bytes, fx.bytes + i * SPAN_BYTES, SPAN_BYTES);
+			waiter_clear(&w[i]);
+		}
+	}
+	/* The first answer taught it, then a stream a round; a read may come when the second has passed it. */
+	assert_in_range(atomic_load(&fx.wholes), 3, 6);
+	source_free(s);
+}
+
+static void a_stream_goes_on_when_a_reader_pauses_is_canceled_or_nobody_reads(void **state)
+{
+	struct source *s = make("/norange/", SOURCE_INDEX_AUTO, 2);
+	struct waiter w[3];
+
+	for (int i = 0; i < 3; i++)
+		waiter_init(&w[i]);
+	const struct source_read_request teach = span("f", 0), slow = span("f", 2), next = span("f", 5);
+	assert_int_equal(read_and_wait(s, &teach, &w[0]), 0);
+	w[1].pause_every = SPAN_BYTES / 3;
+	start_read(s, &slow, &w[1]);
+	start_read(s, &next, &w[2]);
+	wait_for_pause(&w[1]);
+	pthread_mutex_lock(&w[1].lock);
+	source_op_cancel(w[1].op);
+	pthread_mutex_unlock(&w[1].lock);
+	assert_int_equal(waiter_wait(&w[1]), -ECANCELED);
+	assert_int_equal(waiter_wait(&w[2]), 0);
+	assert_memory_equal(w[2].bytes, fx.bytes + 5 * SPAN_BYTES, SPAN_BYTES);
+	for (int i = 1; i < 3; i++)
+		waiter_clear(&w[i]);
+	waiter_init(&w[1]);
+	w[1].pause_every = SPAN_BYTES / 3;
+	const struct source_read_request more = span("f", 20);
+	start_read(s, &more, &w[1]);
+	assert_int_equal(resume_until_done(&w[1]), 0);
+	assert_memory_equal(w[1].bytes, fx.bytes + 20 * SPAN_BYTES, SPAN_BYTES);
+	waiter_clear(&w[1]);
+	waiter_clear(&w[0]);
+	source_free(s); /* while the stream stands still */
+}
+
+static void checksums_hold_for_objects_read_in_parts(void **state)
+{
+	struct source *s = make("/list", SOURCE_INDEX_LIST, 0);
+	struct hash256 h = hash256_of(fx.bytes, FILE_BYTES);
+	char hex[HASH256_HEX], key[200];
+	struct waiter w;
+
+	hash256_hex(&h, hex);
+	snprintf(key, sizeof key, "files/1#sha256:%s", hex);
+	for (int wrong = 0; wrong < 2; wrong++) {
+		for (int i = 0; i < SPANS; i++) {
+			const struct source_read_request r = span(key, i);
+			int want = wrong && i == SPANS - 1 ? -ERR_CORRUPT : 0;
+			waiter_init(&w);
+			assert_int_equal(read_and_wait(s, &r, &w), want);
+			assert_true((want == 0) == (w.len == SPAN_BYTES));
+			if (want)
+				assert_non_null(strstr(w.err.text, "checksum"));
+			waiter_clear(&w);
+		}
+		if (wrong) { /* nor does it come by a request of its own */
+			const struct source_read_request r = span(key, SPANS - 1);
+			waiter_init(&w);
+			assert_int_equal(read_and_wait(s, &r, &w), -ERR_CORRUPT);
+			waiter_clear(&w);
+		}
+		key[strlen(key) - 1] ^= 1;
+	}
+	source_free(s);
+}
+
 static void checksums_of_a_list_are_held_against_whole_objects(void **state)
 {
 	struct source *s = make("/list", SOURCE_INDEX_LIST, 0);
@@ -339,6 +444,9 @@ int main(void)
 		cmocka_unit_test(folders_in_a_circle_and_pages_that_are_none_end_with_a_sentence),
 		cmocka_unit_test(what_went_between_page_and_question_is_left_out),
 		cmocka_unit_test(ranges_are_cut_out_of_whole_bodies),
+		cmocka_unit_test(a_server_without_ranges_sends_an_object_once_for_all_spans),
+		cmocka_unit_test(a_stream_goes_on_when_a_reader_pauses_is_canceled_or_nobody_reads),
+		cmocka_unit_test(checksums_hold_for_objects_read_in_parts),
 		cmocka_unit_test(checksums_of_a_list_are_held_against_whole_objects),
 		cmocka_unit_test(what_a_web_server_cannot_be_is_refused),
 	};

@@ -88,6 +88,7 @@ static int follow(struct http_trip *trip, struct web_fetch *f, enum web_verdict 
 			label, f->head.status, trip->clean, there);
 	}
 	if (++trip->hops > HOPS_MAX) {
+		web_fetch_note_refusal(f, "");
 		mem_free(next);
 		return err_set(&f->err, -ERR_UNREACHABLE, "%.80s: HTTP %d for %.200s: over %d redirects",
 			       label, f->head.status, trip->clean, HOPS_MAX);
@@ -135,6 +136,7 @@ int http_trip_refused(struct http_site *site, struct http_trip *trip, struct web
 		*ret = WEB_AGAIN;
 		return -ERR_UNREACHABLE;
 	}
+	web_fetch_note_refusal(f, "");
 	int code = response_code(read, status, &retry);
 	*ret = retry ? WEB_RETRY : WEB_FAIL;
 	return err_set(&f->err, code, "%.80s: HTTP %d for %.200s%s", f->source->base.label, status,

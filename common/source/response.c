@@ -79,6 +79,14 @@ static int64_t parse_date(const char *value, size_t len)
 	return (int64_t)curl_getdate(text, NULL);
 }
 
+/* Since 1970; 0 where it is no date. */
+static int64_t date_ns(const char *value, size_t len)
+{
+	int64_t s = parse_date(value, len);
+
+	return s > 0 && s < INT64_MAX / NS_PER_S ? s * NS_PER_S : 0;
+}
+
 static void take_retry_after(struct response *r, int64_t wall_ns, const char *value, size_t len)
 {
 	const char *p = value, *end = value + len;
@@ -135,8 +143,9 @@ void response_header(struct response *r, int64_t wall_ns, const char *name, size
 	} else if (named(name, name_len, "etag")) {
 		r->validator = etag_validator(value, value_len);
 	} else if (named(name, name_len, "last-modified")) {
-		int64_t s = parse_date(value, value_len);
-		r->mtime_ns = s > 0 && s < INT64_MAX / NS_PER_S ? s * NS_PER_S : 0;
+		r->mtime_ns = date_ns(value, value_len);
+	} else if (named(name, name_len, "date")) {
+		r->date_ns = date_ns(value, value_len);
 	} else if (named(name, name_len, "x-amz-version-id")) {
 		response_copy_clean(r->version, sizeof r->version, value, value_len);
 	} else if (name_len > 15 && strncasecmp(name, "x-amz-checksum-", 15) == 0) {

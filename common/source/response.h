@@ -23,6 +23,7 @@ struct response {
 	bool bad;                                /* a header that cannot be what it claims */
 	struct validator validator;              /* of ETag */
 	int64_t mtime_ns;                        /* Last-Modified, since 1970; 0 when missing */
+	int64_t date_ns;                         /* Date, the same */
 	int64_t retry_after_s;                   /* seconds from now; 0 when missing; at most 3600 */
 	char request_id[80], region[64], type[80];
 	char version[64]; /* x-amz-version-id */

@@ -213,6 +213,7 @@ static int refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_ki
 		*ret = WEB_AGAIN;
 		return -ERR_UNREACHABLE;
 	}
+	web_fetch_note_refusal(f, e.code);
 	int code = s3_error_code(kind, f->head.status, e.code, &retry);
 	*ret = retry ? WEB_RETRY : WEB_FAIL;
 	return s3_error_words(&f->err, code, label_of(op), f->subject, &f->head, &e);

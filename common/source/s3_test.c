@@ -63,7 +63,8 @@ static void start_origin_at(const char *listen, const char *extra, const char *v
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(out[1], 1);
 		execl(path, "larder-origin", "--listen", listen, "--root", fx.root, "--synthetic", BIG_SPEC,
-		      "--synthetic", "bench/many/x:100x2500", extra, value, NULL);
+		      "--synthetic", "bench/many/x:100x2500", "--synthetic", "vast/o:5497558138880", extra,
+		      value, NULL);
 		perror(path);
 		_exit(127);
 	}
@@ -260,6 +261,33 @@ static void a_range_comes_whole_and_right(void **state)
 	assert_reads(4095, 8194);
 	assert_reads(12345, 10 << 20);
 	assert_reads(0, BIG_SIZE);
+}
+
+/* 5 TiB, the most that S3 keeps in one object: no size or offset on the way is too small for it. */
+static void the_largest_object_is_listed_and_read_to_its_last_byte(void **state)
+{
+	const uint64_t size = 5ULL << 40, offsets[] = {0, (1ULL << 32) - 50, (1ULL << 42) - 1, size - 5000};
+	const struct source_config c = {
+		.kind = SOURCE_S3, .label = "vast", .s3 = {.bucket = "vast", .endpoint = fx.endpoint}};
+	struct source *s = NULL;
+	struct err err = {0};
+	struct waiter w;
+
+	assert_int_equal(source_new(fx.loop, &c, &s, &err), 0);
+	waiter_init(&w);
+	assert_int_equal(list_and_wait(s, "", &w), 0);
+	assert_int_equal(w.line_count, 1);
+	assert_string_equal(w.lines[0], "f o 5497558138880");
+	waiter_clear(&w);
+	for (size_t i = 0; i < LENGTH(offsets); i++) {
+		const struct source_read_request r = {
+			.key = "o", .offset = offsets[i], .length = 5000, .object_size = size};
+		waiter_init(&w);
+		assert_int_equal(read_and_wait(s, &r, &w), 0);
+		assert_true(synthetic_equal(fx.pattern, synthetic_key("vast/o"), offsets[i], w.bytes, w.len));
+		waiter_clear(&w);
+	}
+	source_free(s);
 }
 
 static void a_sink_that_pauses_gets_every_byte_once(void **state)
@@ -898,6 +926,7 @@ int main(int argc, char **argv)
 #define TEST(f) cmocka_unit_test_setup(f, test_setup)
 	const struct CMUnitTest tests[] = {
 		TEST(a_range_comes_whole_and_right),
+		TEST(the_largest_object_is_listed_and_read_to_its_last_byte),
 		TEST(a_sink_that_pauses_gets_every_byte_once),
 		TEST(a_paused_read_can_be_canceled),
 		TEST(freeing_a_source_cancels_its_reads),

@@ -70,6 +70,8 @@ void web_op_end(struct web_op *op, int status, const struct source_entry *entry,
 	case WEB_READ:
 		op->want.read.sink->done(op->want.read.ctx, status, why);
 		break;
+	case WEB_STREAM:
+		break;
 	}
 	mem_free(op->key);
 	source_op_end(&op->base);
@@ -187,6 +189,8 @@ static int on_head(struct web_fetch *f)
 	if (rc == 0 && !wins(op, f))
 		return err_set(&f->err, -ECANCELED, "another answer came first");
 	op->skip = skip;
+	if (rc == 0 && web_source_of(op)->kind->learn)
+		web_source_of(op)->kind->learn(op, f);
 	if (rc == 0 && op->delivered == 0)
 		rc = start_sum(op, &f->head);
 	if (rc < 0)
@@ -230,6 +234,14 @@ static int fill_sink(struct web_op *op, struct web_fetch *f, const uint8_t *p, s
 	}
 	*ret_used = used;
 	return rc;
+}
+
+void web_read_push(struct web_op *op, const uint8_t *p, size_t len, size_t *ret_used)
+{
+	CHECK(op->sum.kind == CHECKSUM_NONE); /* whoever serves it looks at that */
+	int rc = fill_sink(op, &op->fetch, p, len, ret_used);
+	CHECK(rc == 0);
+	atomic_fetch_add_explicit(&op->base.source->bytes, *ret_used, memory_order_relaxed);
 }
 
 static enum http_taken take_body(struct web_op *op, struct web_fetch *f, const uint8_t *p, size_t len,
@@ -310,6 +322,14 @@ static const struct web_fetch_ops fetch_ops = {
 
 /* ---- operations ---- */
 
+void web_read_restart(struct web_op *op)
+{
+	const struct web_kind *kind = web_source_of(op)->kind;
+
+	if (!kind->join || !kind->join(op))
+		web_fetch_start(&op->fetch, op->want.read.deadline_ns);
+}
+
 static void start(struct web_op *op)
 {
 	op->started = true;
@@ -323,16 +343,28 @@ static void start(struct web_op *op)
 		break;
 	case WEB_READ:
 		budget_request(&web_source_of(op)->hedge_budget);
-		web_fetch_start(&op->fetch, op->want.read.deadline_ns);
+		web_read_restart(op);
+		break;
+	case WEB_STREAM:
+		web_source_of(op)->kind->stream(op);
 		break;
 	}
 }
 
-/* The sink has room, or the race of two requests is over. */
+/* The sink has room, the race of two requests is over, or a stream has something to do. */
 static void go_on(struct web_op *op, unsigned wants)
 {
 	struct web_fetch *f = op->winner ? op->winner : &op->fetch;
 
+	if (op->kind == WEB_STREAM) {
+		web_source_of(op)->kind->stream(op);
+		return;
+	}
+	if (op->kind == WEB_READ && op->data) {
+		if (wants & WANT_RESUME)
+			web_source_of(op)->kind->resume(op);
+		return;
+	}
 	if (op->winner && op->second && web_fetch_runs(other_of(op, f)))
 		web_fetch_stop(other_of(op, f));
 	if (wants & WANT_RESUME)
@@ -365,7 +397,7 @@ static void poke(struct source_op *base)
 	http_post(loop_of(op), &op->task);
 }
 
-static struct web_op *op_new(struct source *s, enum web_op_kind kind, const char *key)
+struct web_op *web_op_new(struct source *s, enum web_op_kind kind, const char *key)
 {
 	struct web_op *op = mem_calloc(1, sizeof *op);
 
@@ -383,17 +415,22 @@ static struct web_op *op_new(struct source *s, enum web_op_kind kind, const char
 	return op;
 }
 
-static int op_start(struct source *s, struct web_op *op, struct source_op **ret)
+void web_op_begin(struct web_op *op)
+{
+	source_op_begin(op->base.source, &op->base);
+	http_post(loop_of(op), &op->task);
+}
+
+static int op_start(struct web_op *op, struct source_op **ret)
 {
 	*ret = &op->base; /* before a callback can come */
-	source_op_begin(s, &op->base);
-	http_post(s->loop->http, &op->task);
+	web_op_begin(op);
 	return 0;
 }
 
 static int list_start(struct source *s, const struct source_list_request *r, struct source_op **ret)
 {
-	struct web_op *op = op_new(s, WEB_LIST, r->prefix ? r->prefix : "");
+	struct web_op *op = web_op_new(s, WEB_LIST, r->prefix ? r->prefix : "");
 
 	if (!op)
 		return -ENOMEM;
@@ -401,12 +438,12 @@ static int list_start(struct source *s, const struct source_list_request *r, str
 	op->want.list.prefix = op->key;
 	if (!op->want.list.deadline_ns)
 		op->want.list.deadline_ns = SOURCE_OP_TIME_NS;
-	return op_start(s, op, ret);
+	return op_start(op, ret);
 }
 
 static int stat_start(struct source *s, const struct source_stat_request *r, struct source_op **ret)
 {
-	struct web_op *op = op_new(s, WEB_STAT, r->key);
+	struct web_op *op = web_op_new(s, WEB_STAT, r->key);
 
 	if (!op)
 		return -ENOMEM;
@@ -414,18 +451,18 @@ static int stat_start(struct source *s, const struct source_stat_request *r, str
 	op->want.stat.key = op->key;
 	if (!op->want.stat.deadline_ns)
 		op->want.stat.deadline_ns = clock_mono_ns() + SOURCE_OP_TIME_NS;
-	return op_start(s, op, ret);
+	return op_start(op, ret);
 }
 
 static int read_start(struct source *s, const struct source_read_request *r, struct source_op **ret)
 {
-	struct web_op *op = op_new(s, WEB_READ, r->key);
+	struct web_op *op = web_op_new(s, WEB_READ, r->key);
 
 	if (!op)
 		return -ENOMEM;
 	op->want.read = *r;
 	op->want.read.key = op->key;
-	return op_start(s, op, ret);
+	return op_start(op, ret);
 }
 
 /* ---- the source ---- */
@@ -473,6 +510,11 @@ static const struct source_kind_ops source_ops = {
 	.read = read_start,
 	.done = source_done,
 };
+
+struct web_source *web_source_cast(struct source *s)
+{
+	return s->kind == &source_ops ? (struct web_source *)(void *)s : NULL;
+}
 
 int web_source_init(struct web_source *s, struct source_loop *loop, const struct source_config *config,
 		    const struct web_kind *kind, char *origin, struct err *err)

@@ -10,7 +10,12 @@
 #include "common/source/checksum.h"
 #include "common/source/web_fetch.h"
 
-enum web_op_kind { WEB_LIST, WEB_STAT, WEB_READ };
+enum web_op_kind {
+	WEB_LIST,
+	WEB_STAT,
+	WEB_READ,
+	WEB_STREAM /* nobody waits for it: the kind makes it, it calls nobody back */
+};
 
 struct web_op {
 	struct source_op base;
@@ -46,6 +51,14 @@ struct web_kind {
 	void (*list)(struct web_op *op);
 	/* Somebody posted the task of a listing that runs. NULL: nobody does. */
 	void (*list_poke)(struct web_op *op);
+	/* A READ is about to be sent, or begins anew: true: the kind serves it by other means. NULL: it never does. */
+	bool (*join)(struct web_op *op);
+	/* The sink of a READ that the kind serves has room again. */
+	void (*resume)(struct web_op *op);
+	/* A STREAM begins, or somebody posted its task. */
+	void (*stream)(struct web_op *op);
+	/* The right head of a READ's answer came. Inside a callback of libcurl. NULL: nothing is learned of it. */
+	void (*learn)(struct web_op *op, const struct web_fetch *f);
 	/* The operation ends: stops what a listing runs, frees op->data; also when it was never started. */
 	void (*stop)(struct web_op *op);
 	/* A fetch of a STAT or READ is over: frees its data. NULL: it has none. */
@@ -66,6 +79,16 @@ void web_source_done(struct web_source *s);
 /* The operation that a fetch of a STAT or READ belongs to. */
 struct web_op *web_op_of(struct web_fetch *f);
 struct web_source *web_source_of(const struct web_op *op);
+
+/* A new operation, zeroed but for kind, key and fetch; the caller fills it, then begins it. NULL: out of memory. */
+struct web_op *web_op_new(struct source *s, enum web_op_kind kind, const char *key);
+void web_op_begin(struct web_op *op);
+
+/* Puts the bytes that come next into the sink of a READ that its kind serves; *ret_used: how many found room. */
+void web_read_push(struct web_op *op, const uint8_t *p, size_t len, size_t *ret_used);
+
+/* A READ that its kind does not serve any more goes on from where it is. */
+void web_read_restart(struct web_op *op);
 
 /* Ends the operation: counts, calls back, frees. @err: words of a failure. @op is gone afterwards. */
 void web_op_end(struct web_op *op, int status, const struct source_entry *entry, const struct err *err);

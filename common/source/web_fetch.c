@@ -1,6 +1,7 @@
 #include "common/source/web_fetch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/clock.h"
@@ -42,7 +43,7 @@ int web_fetch_header(struct web_fetch *f, char *line)
 	return 0;
 }
 
-static struct credential *credential_now(struct web_source *s)
+struct credential *web_credential_now(struct web_source *s)
 {
 	pthread_mutex_lock(&s->base.lock);
 	struct credential *c = credential_ref(s->credential);
@@ -56,7 +57,7 @@ static int on_request(struct http_transfer *t, struct http_request *ret)
 
 	f->sent_ns = clock_mono_ns();
 	f->wall_ns = clock_wall_ns();
-	f->credential = credential_now(f->source);
+	f->credential = web_credential_now(f->source);
 	atomic_fetch_add(&f->source->base.requests, 1);
 	if (!f->retry.deadline_ns)
 		retry_excuse(&f->retry, f->sent_ns); /* the time in the queue does not count */
@@ -212,6 +213,16 @@ static void on_header(struct http_transfer *t, const char *name, size_t name_len
 	struct web_fetch *f = CONTAINER_OF(t, struct web_fetch, transfer);
 
 	response_header(&f->head, f->wall_ns, name, name_len, value, value_len);
+}
+
+void web_fetch_note_refusal(struct web_fetch *f, const char *code)
+{
+	struct source *s = &f->source->base;
+
+	pthread_mutex_lock(&s->lock);
+	f->source->refusal.status = f->head.status;
+	(void)snprintf(f->source->refusal.code, sizeof f->source->refusal.code, "%s", code);
+	pthread_mutex_unlock(&s->lock);
 }
 
 bool web_fetch_succeeded(const struct web_fetch *f)

@@ -16,6 +16,7 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 #include "common/http/http.h"
+#include "common/source/contact.h"
 #include "common/source/credential.h"
 #include "common/source/internal.h"
 #include "common/source/limit.h"
@@ -43,7 +44,14 @@ struct web_source {
 	struct throttle throttle;
 	struct budget retry_budget, hedge_budget;
 	struct latency latency;
+	struct source_refusal refusal; /* the last one; guarded by base.lock */
 };
+
+/* @s as what all sources over HTTP are; NULL: it is none. */
+struct web_source *web_source_cast(struct source *s);
+
+/* A reference to the credential that a request gets now. */
+struct credential *web_credential_now(struct web_source *s);
 
 enum web_verdict { WEB_FAIL, WEB_RETRY, WEB_AGAIN /* at once: elsewhere, or with another credential */ };
 
@@ -122,6 +130,9 @@ MUST_CHECK int web_fetch_header(struct web_fetch *f, char *line);
 
 /* Keeps the start of a body for words. */
 void web_fetch_keep(struct web_fetch *f, const uint8_t *p, size_t len);
+
+/* The answer to @f was a refusal, with the store's own @code or "": kept for source_refusal_take(). */
+void web_fetch_note_refusal(struct web_fetch *f, const char *code);
 
 /* Whether the status is a success. */
 bool web_fetch_succeeded(const struct web_fetch *f);
