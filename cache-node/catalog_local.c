@@ -200,18 +200,43 @@ static int newest_first(const void *a, const void *b)
 	return x->version < y->version ? 1 : x->version > y->version ? -1 : 0;
 }
 
-/* The next entry of a folder, NULL at its end; an error of reading is not taken for the end. */
-static int next_name(DIR *d, const struct dirent **ret)
+/* Calls @visit with the folder's descriptor and the name of each of its entries but "." and "..", until it answers other than 0.
+ * 0, -errno (an error of reading is not taken for the end), what it answered. */
+static int each_name(int at, const char *folder, int (*visit)(void *ctx, int dir, const char *name),
+		     void *ctx)
 {
-	errno = 0;
-	*ret = readdir(d);
-	return *ret ? 0 : -errno;
+	int r = 0, fd = openat(at, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d) {
+		r = -errno;
+		(void)fd_close(fd);
+		return r;
+	}
+	while (r == 0) {
+		errno = 0;
+		const struct dirent *e = readdir(d);
+		if (!e) {
+			r = -errno;
+			break;
+		}
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = visit(ctx, fd, e->d_name);
+	}
+	(void)closedir(d);
+	return r;
 }
+
+struct head_list {
+	struct catalog_head *items; /* owned */
+	size_t count;
+};
 
 /* Adds the version that a file name says; other names and files that are no head are none. An error of reading is one: whoever
  * collects chunks must not take a version for absent. */
-static int add_version(int dir, const char *name, struct catalog_head **list, size_t *count)
+static int add_version(void *ctx, int dir, const char *name)
 {
+	struct head_list *list = ctx;
 	struct catalog_head head;
 
 	if (name[strspn(name, "0123456789")])
@@ -219,41 +244,30 @@ static int add_version(int dir, const char *name, struct catalog_head **list, si
 	int r = read_head(dir, name, &head);
 	if (r)
 		return r == -ENOENT || r == -EFBIG || r == -ERR_CORRUPT ? 0 : r;
-	struct catalog_head *more = mem_resize(*list, *count + 1, sizeof *more);
+	struct catalog_head *more = mem_resize(list->items, list->count + 1, sizeof *more);
 	if (!more)
 		return -ENOMEM;
-	more[(*count)++] = head;
-	*list = more;
+	more[list->count++] = head;
+	list->items = more;
 	return 0;
 }
 
 /* All that is written of a dataset, newest first, owned by the caller; also of a move that never ended. */
 static int version_files(struct catalog *c, const char *dataset, struct catalog_head **ret, size_t *ret_count)
 {
-	struct catalog_head *list = NULL;
-	size_t count = 0;
-	int r = 0, fd = openat(c->versions, dataset, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct head_list list = {.items = NULL};
+	int r = each_name(c->versions, dataset, add_version, &list);
 
-	if (!d) {
-		r = errno == ENOENT ? 0 : -errno;
-		(void)fd_close(fd);
-		*ret_count = 0;
-		*ret = NULL;
-		return r;
-	}
-	const struct dirent *e;
-	while (!r && (r = next_name(d, &e)) == 0 && e)
-		r = add_version(fd, e->d_name, &list, &count);
-	(void)closedir(d);
+	*ret = NULL;
+	*ret_count = 0;
 	if (r) {
-		(void)mem_free(list);
-		return r;
+		(void)mem_free(list.items);
+		return r == -ENOENT ? 0 : r;
 	}
-	if (count)
-		qsort(list, count, sizeof *list, newest_first);
-	*ret = list;
-	*ret_count = count;
+	if (list.count)
+		qsort(list.items, list.count, sizeof *list.items, newest_first);
+	*ret = list.items;
+	*ret_count = list.count;
 	return 0;
 }
 
@@ -331,60 +345,46 @@ int catalog_version_drop(struct catalog *c, const char *dataset, uint64_t versio
 	return r;
 }
 
-static int visit_versions(struct catalog *c, const char *dataset,
-			  int (*visit)(void *ctx, const struct catalog_head *head), void *ctx)
+struct visit {
+	struct catalog *catalog;
+	const char *namespace_;
+	int (*version)(void *ctx, const struct catalog_head *head);
+	void *ctx;
+};
+
+/* Names that are no head's (of a write that was killed) have a dot. */
+static int visit_dataset(void *ctx, int dir, const char *name)
 {
+	const struct visit *v = ctx;
+	char dataset[CATALOG_NAME_MAX];
 	struct catalog_head *list;
 	size_t count;
-	int r = catalog_versions(c, dataset, &list, &count);
 
+	(void)dir;
+	if (strchr(name, '.'))
+		return 0;
+	(void)snprintf(dataset, sizeof dataset, "%s/%.255s", v->namespace_, name);
+	int r = catalog_versions(v->catalog, dataset, &list, &count);
 	for (size_t i = 0; !r && i < count; i++)
-		r = visit(ctx, &list[i]);
+		r = v->version(v->ctx, &list[i]);
 	(void)mem_free(list);
 	return r;
 }
 
-/* The datasets of one namespace. Names that are no head's (of a write that was killed) have a dot. */
-static int visit_namespace(struct catalog *c, const char *namespace_,
-			   int (*visit)(void *ctx, const struct catalog_head *head), void *ctx)
+static int visit_namespace(void *ctx, int dir, const char *name)
 {
-	char dataset[CATALOG_NAME_MAX];
-	int r = 0, fd = openat(c->heads, namespace_, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct visit v = *(const struct visit *)ctx;
 
-	if (!d) {
-		r = -errno;
-		(void)fd_close(fd);
-		return r;
-	}
-	const struct dirent *e;
-	while (!r && (r = next_name(d, &e)) == 0 && e) {
-		if (strchr(e->d_name, '.'))
-			continue;
-		(void)snprintf(dataset, sizeof dataset, "%s/%.255s", namespace_, e->d_name);
-		r = visit_versions(c, dataset, visit, ctx);
-	}
-	(void)closedir(d);
-	return r;
+	v.namespace_ = name;
+	return name[0] == '.' ? 0 : each_name(dir, name, visit_dataset, &v);
 }
 
 int catalog_each_version(struct catalog *c, int (*visit)(void *ctx, const struct catalog_head *head),
 			 void *ctx)
 {
-	int r = 0, fd = openat(c->heads, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct visit v = {.catalog = c, .version = visit, .ctx = ctx};
 
-	if (!d) {
-		r = -errno;
-		(void)fd_close(fd);
-		return r;
-	}
-	const struct dirent *e;
-	while (!r && (r = next_name(d, &e)) == 0 && e)
-		if (e->d_name[0] != '.')
-			r = visit_namespace(c, e->d_name, visit, ctx);
-	(void)closedir(d);
-	return r;
+	return each_name(c->heads, ".", visit_namespace, &v);
 }
 
 /* ---- leases ---- */
