@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cache-node/catalog_impl.h"
+#include "common/base/bytes.h"
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 
@@ -289,14 +290,7 @@ static bool parse_hash(const char *folder, const char *name, struct hash256 *ret
 	if (strlen(name) != HASH256_HEX - 3)
 		return false;
 	(void)snprintf(hex, sizeof hex, "%.2s%s", folder, name);
-	if (hex[strspn(hex, "0123456789abcdef")])
-		return false;
-	for (size_t i = 0; i < HASH256_BYTES; i++) {
-		unsigned hi = (unsigned char)hex[2 * i], lo = (unsigned char)hex[2 * i + 1];
-		ret->bytes[i] = (uint8_t)((hi <= '9' ? hi - '0' : hi - 'a' + 10) << 4 |
-					  (lo <= '9' ? lo - '0' : lo - 'a' + 10));
-	}
-	return true;
+	return !hex[strspn(hex, "0123456789abcdef")] && hex_decode(hex, ret->bytes, HASH256_BYTES) == 0;
 }
 
 /* Removes one file unless it is used. The temporary file of a put that was killed goes when no build runs. The chunk lock is
