@@ -23,17 +23,8 @@ static void stand_behind(struct edit_found *ret, const struct edit_place *p)
 /* The last chunk whose first edit stands at or before @ordinal; false: none does. */
 static bool chunk_of_ordinal(const struct root_table *t, uint64_t ordinal, size_t *ret)
 {
-	size_t low = 0, high = t->count;
-
-	while (high - low > 1) {
-		size_t mid = low + (high - low) / 2;
-		if (t->chunks[mid].first_ordinal <= ordinal)
-			low = mid;
-		else
-			high = mid;
-	}
-	*ret = low;
-	return t->chunks[low].first_ordinal <= ordinal;
+	*ret = table_chunk_of_ordinal(t, ordinal);
+	return t->chunks[*ret].first_ordinal <= ordinal;
 }
 
 static int block_of_ordinal(const struct chunk_view *v, uint64_t ordinal, uint32_t *ret)

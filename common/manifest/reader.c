@@ -150,7 +150,7 @@ int reader_chunk(struct manifest *m, size_t table, size_t i, struct chunk_view *
 
 /* ---- by ordinal ---- */
 
-static size_t chunk_of_ordinal(const struct root_table *t, uint64_t ordinal)
+size_t table_chunk_of_ordinal(const struct root_table *t, uint64_t ordinal)
 {
 	size_t low = 0, high = t->count;
 
@@ -221,7 +221,7 @@ static int seek_base(struct manifest *m, struct manifest_found *f)
 	struct chunk_view v;
 	struct chunk_entry skipped;
 
-	p->chunk = chunk_of_ordinal(t, p->below);
+	p->chunk = table_chunk_of_ordinal(t, p->below);
 	uint32_t index = (uint32_t)(p->below - t->chunks[p->chunk].first_ordinal);
 	int r = reader_chunk(m, 0, p->chunk, &v);
 	if (r == 0)

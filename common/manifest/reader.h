@@ -41,6 +41,9 @@ MUST_CHECK int reader_step(struct manifest *m, struct manifest_found *f, struct 
 MUST_CHECK int reader_find(struct manifest *m, const struct path_key *k, struct manifest_found *f,
 			   struct chunk_entry *ret, uint64_t *ret_ordinal);
 
+/* The last chunk of a table that begins at or before @ordinal; the first, if none does. */
+size_t table_chunk_of_ordinal(const struct root_table *t, uint64_t ordinal);
+
 /* The last chunk of a table that begins at or before @k (the first, if none does), and the last such block of a chunk. */
 size_t table_chunk_of_key(const struct root_table *t, const struct path_key *k);
 MUST_CHECK int chunk_block_of_key(const struct chunk_view *v, const struct path_key *k, uint32_t *ret);
