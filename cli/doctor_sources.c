@@ -14,8 +14,6 @@
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 
-#define SECRET_MAX (4u << 20)
-
 enum { DOCTOR_FILE = 1, DOCTOR_SECRET, DOCTOR_RUN_AS, DOCTOR_OUTPUT, DOCTOR_HELP };
 
 const struct option_spec doctor_option_specs[] = {
@@ -82,19 +80,13 @@ int doctor_words_parse(int argc, char **argv, struct doctor_words **ret, struct 
 /* A Secret as a document in memory that the next program inherits: it never reaches a disk. */
 static int secret_document(const struct up_secret *s, int *ret_fd, struct err *err)
 {
-	char *text = NULL, *document = NULL;
-	size_t len = 0;
-	int r = fd_read_file(AT_FDCWD, s->file, SECRET_MAX, &text, &len);
+	char *document = NULL;
+	int r = secret_file_read(&s->name, s->file, &document, err);
 
-	if (r)
-		return err_set(err, r, "--secret %s: %s: %s", s->name.name, s->file, err_text(r));
-	r = secret_file_convert(&s->name, s->file, text, &document, err);
-	explicit_bzero(text, len);
-	(void)mem_free(text);
 	if (r)
 		return r;
 	CLEANUP(fd_close) int fd = memfd_create("larder-secret", 0);
-	len = strlen(document);
+	size_t len = strlen(document);
 	if (fd < 0 || write(fd, document, len) != (ssize_t)len)
 		r = err_set(err, -errno, "keeping Secret %s: %s", s->name.name, err_text(-errno));
 	explicit_bzero(document, len);

@@ -9,6 +9,8 @@
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 
+#define SECRET_MAX (4u << 20)
+
 #define LINE_MAX_BYTES (1u << 20)
 
 static int add_value(cJSON *data, const char *key, char *value, const char *file, struct err *err)
@@ -119,5 +121,19 @@ int secret_file_convert(const struct dataset_ref *name, const char *file, const 
 	(void)mem_free(copy);
 	wipe_object(data);
 	cJSON_Delete(root);
+	return r;
+}
+
+int secret_file_read(const struct dataset_ref *name, const char *file, char **ret, struct err *err)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int r = fd_read_file(AT_FDCWD, file, SECRET_MAX, &text, &len);
+
+	if (r)
+		return err_set(err, r, "--secret %s: %s: %s", name->name, file, err_text(r));
+	r = secret_file_convert(name, file, text, ret, err);
+	explicit_bzero(text, len);
+	(void)mem_free(text);
 	return r;
 }

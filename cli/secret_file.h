@@ -14,4 +14,8 @@
 MUST_CHECK int secret_file_convert(const struct dataset_ref *name, const char *file, const char *text,
 				   char **ret, struct err *err);
 
+/* The same with the text of @file, of at most 4 MiB; what was read is wiped. */
+MUST_CHECK int secret_file_read(const struct dataset_ref *name, const char *file, char **ret,
+				struct err *err);
+
 #endif

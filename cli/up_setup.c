@@ -18,7 +18,6 @@
 #include "common/base/mem.h"
 
 #define FILE_BYTES_MAX  (64u << 20)
-#define SECRET_MAX      (4u << 20)
 #define CHECK_BYTES_MAX (4u << 20)
 #define TIER_MAX        (100ULL << 30)
 
@@ -152,15 +151,9 @@ static int copy_file(const struct up *u, size_t i, struct err *err)
 static int copy_secret(const struct up *u, size_t i, struct err *err)
 {
 	const struct up_secret *s = &u->o->secrets[i];
-	char name[64], *text, *document;
-	size_t len;
-	int r = fd_read_file(AT_FDCWD, s->file, SECRET_MAX, &text, &len);
+	char name[64], *document;
+	int r = secret_file_read(&s->name, s->file, &document, err);
 
-	if (r)
-		return err_set(err, r, "--secret %s: %s: %s", s->name.name, s->file, err_text(r));
-	r = secret_file_convert(&s->name, s->file, text, &document, err);
-	explicit_bzero(text, len);
-	(void)mem_free(text);
 	if (r)
 		return r;
 	(void)snprintf(name, sizeof name, "files/secret-%03zu.json", i);
