@@ -13,15 +13,6 @@ static void restart(struct rig *rig)
 	rig_open(rig);
 }
 
-static const char *object_path(struct rig *rig, const char *key, uint64_t size, enum tier_file file)
-{
-	struct validator none = {.kind = VALIDATOR_NONE};
-	struct hash256 id = cache_object_id("domain", key, strlen(key), &none, size);
-	char path[TIER_PATH_BYTES];
-	tier_path(&id, file, path);
-	return test_dir_path(rig->dir, "objects", path);
-}
-
 static void spoil(const char *path, uint64_t at)
 {
 	uint8_t byte;
@@ -133,7 +124,7 @@ static void a_sealed_object_damaged_before_a_reboot_is_fetched_anew(void **state
 		struct cache_object *o = rig_get(rig, keys[k], 3 * MB);
 		assert_int_equal(rig_load(o), 0);
 		cache_put(o);
-		spoil(object_path(rig, keys[k], 3 * MB, TIER_DATA), 2 * MB + 9);
+		spoil(rig_path(rig, keys[k], 3 * MB, TIER_DATA), 2 * MB + 9);
 		rig->boot++;
 		restart(rig);
 		o = rig_get(rig, keys[k], 3 * MB);
@@ -156,7 +147,7 @@ static void a_damaged_block_is_dropped_counted_and_fetched_anew(void **state)
 	rig_read(o, "bits", 8 * MB, 2 * MB);
 	cache_put(o);
 	restart(rig); /* so that nothing of it is in memory */
-	spoil(object_path(rig, "bits", 20 * MB, TIER_PART), 9 * MB + 100);
+	spoil(rig_path(rig, "bits", 20 * MB, TIER_PART), 9 * MB + 100);
 	o = rig_get(rig, "bits", 20 * MB);
 	rig_read(o, "bits", 9 * MB, MB);
 	assert_int_equal(rig_stats(rig).corrupt_blocks, 1);
@@ -174,12 +165,12 @@ static void a_truncated_file_or_a_damaged_sidecar_drops_the_object(void **state)
 		cache_put(o);
 		rig_close(rig);
 		if (k == 0)
-			assert_int_equal(truncate(object_path(rig, "hurt", 4 * MB, TIER_SIDE), 300), 0);
+			assert_int_equal(truncate(rig_path(rig, "hurt", 4 * MB, TIER_SIDE), 300), 0);
 		else if (k == 1)
-			spoil(object_path(rig, "hurt", 4 * MB, TIER_SIDE), 17);
+			spoil(rig_path(rig, "hurt", 4 * MB, TIER_SIDE), 17);
 		else {
-			assert_int_equal(chmod(object_path(rig, "hurt", 4 * MB, TIER_DATA), 0600), 0);
-			assert_int_equal(truncate(object_path(rig, "hurt", 4 * MB, TIER_DATA), MB), 0);
+			assert_int_equal(chmod(rig_path(rig, "hurt", 4 * MB, TIER_DATA), 0600), 0);
+			assert_int_equal(truncate(rig_path(rig, "hurt", 4 * MB, TIER_DATA), MB), 0);
 		}
 		rig_open(rig);
 		o = rig_get(rig, "hurt", 4 * MB);
@@ -194,8 +185,8 @@ static void a_file_cut_short_under_a_running_cache_is_fetched_anew(void **state)
 	struct rig *rig = *state;
 	struct cache_object *o = rig_get(rig, "short", 6 * MB);
 	assert_int_equal(rig_load(o), 0);
-	assert_int_equal(chmod(object_path(rig, "short", 6 * MB, TIER_DATA), 0600), 0);
-	assert_int_equal(truncate(object_path(rig, "short", 6 * MB, TIER_DATA), 2 * MB), 0);
+	assert_int_equal(chmod(rig_path(rig, "short", 6 * MB, TIER_DATA), 0600), 0);
+	assert_int_equal(truncate(rig_path(rig, "short", 6 * MB, TIER_DATA), 2 * MB), 0);
 	rig_read(o, "short", 5 * MB + 3, 1000);
 	assert_true(rig_stats(rig).corrupt_blocks >= 1);
 	rig_read(o, "short", 0, 6 * MB);
@@ -216,16 +207,16 @@ static void the_scan_accounts_for_old_objects_and_removes_junk(void **state)
 	uint64_t used = rig_stats(rig).tiers[0].bytes_used;
 	assert_true(used >= 5 * MB && used <= 5 * MB + 5 * 64 * KB);
 	rig_close(rig);
-	assert_int_equal(unlink(object_path(rig, "old0", MB, TIER_DATA)), 0); /* a sidecar alone */
-	assert_int_equal(unlink(object_path(rig, "old1", MB, TIER_SIDE)), 0); /* a file alone */
+	assert_int_equal(unlink(rig_path(rig, "old0", MB, TIER_DATA)), 0); /* a sidecar alone */
+	assert_int_equal(unlink(rig_path(rig, "old1", MB, TIER_SIDE)), 0); /* a file alone */
 	rig_open(rig);
 	cache_settle(rig->cache);
 	struct cache_stats s = rig_stats(rig);
 	assert_int_equal(s.tiers[0].objects, 3);
 	assert_int_equal(s.tiers[0].sealed, 3);
 	assert_true(s.tiers[0].bytes_used >= 3 * MB && s.tiers[0].bytes_used <= used * 3 / 5 + 64 * KB);
-	assert_int_equal(access(object_path(rig, "old0", MB, TIER_SIDE), F_OK), -1);
-	assert_int_equal(access(object_path(rig, "old1", MB, TIER_DATA), F_OK), -1);
+	assert_int_equal(access(rig_path(rig, "old0", MB, TIER_SIDE), F_OK), -1);
+	assert_int_equal(access(rig_path(rig, "old1", MB, TIER_DATA), F_OK), -1);
 	struct cache_object *o = rig_get(rig, "old2", MB);
 	uint64_t freed;
 	assert_int_equal(cache_evict(o, false, &freed), 0);
@@ -300,7 +291,7 @@ static void datasets_and_tiers_count_what_they_hold(void **state)
 	assert_int_equal(d.cached_objects, 1);
 	assert_true(d.cached_bytes >= 2 * MB);
 	assert_int_equal(rig_stats(rig).tiers[0].bytes_used, d.cached_bytes);
-	assert_int_equal(stat(object_path(rig, "n", 2 * MB, TIER_DATA), &st), 0);
+	assert_int_equal(stat(rig_path(rig, "n", 2 * MB, TIER_DATA), &st), 0);
 	assert_true((uint64_t)st.st_blocks * 512 <= d.cached_bytes);
 	uint64_t freed;
 	assert_int_equal(cache_evict(o, true, &freed), 0);

@@ -6,15 +6,6 @@
 
 #define SIZE (3 * MB + 100)
 
-static const char *file_of(struct rig *rig, const char *key, uint64_t size, enum tier_file file)
-{
-	struct validator none = {.kind = VALIDATOR_NONE};
-	struct hash256 id = cache_object_id("domain", key, strlen(key), &none, size);
-	char path[TIER_PATH_BYTES];
-	tier_path(&id, file, path);
-	return test_dir_path(rig->dir, "objects", path);
-}
-
 static void flip(const char *path, uint64_t at)
 {
 	uint8_t byte;
@@ -120,7 +111,7 @@ static void check_place(struct rig *rig, const struct place *p, bool live)
 	if (!live)
 		rig_wait_for_nobody(rig);
 	uint64_t spoiled = atomic_load(&rig->spoiled);
-	flip(file_of(rig, p->key, SIZE, p->file), p->at);
+	flip(rig_path(rig, p->key, SIZE, p->file), p->at);
 	struct cache_scrub s = scrub(rig, &w);
 	assert_int_equal(s.bad, 1);
 	assert_true(w.code < 0);
@@ -128,8 +119,8 @@ static void check_place(struct rig *rig, const struct place *p, bool live)
 	assert_int_equal(rig_stats(rig).corrupt_blocks, bad + 1);
 	assert_int_equal(rig_stats(rig).tiers[0].objects, objects);
 	assert_int_equal(atomic_load(&rig->spoiled), spoiled + live);
-	assert_int_equal(access(file_of(rig, p->key, SIZE, TIER_DATA), F_OK), -1);
-	assert_int_equal(access(file_of(rig, p->key, SIZE, TIER_SIDE), F_OK), -1);
+	assert_int_equal(access(rig_path(rig, p->key, SIZE, TIER_DATA), F_OK), -1);
+	assert_int_equal(access(rig_path(rig, p->key, SIZE, TIER_SIDE), F_OK), -1);
 	if (!live)
 		o = rig_get(rig, p->key, SIZE);
 	assert_int_equal(cache_object_state(o), CACHE_ABSENT);
@@ -162,7 +153,7 @@ static void of_a_partial_object_in_use_the_bad_block_goes_alone(void **state)
 	rig_read(o, "part", 9 * MB, MB);
 	while (cache_object_cached_bytes(o) < MB)
 		sched_yield(); /* the writer has the rest */
-	flip(file_of(rig, "part", 30 * MB, TIER_PART), 9 * MB + 100);
+	flip(rig_path(rig, "part", 30 * MB, TIER_PART), 9 * MB + 100);
 	assert_int_equal(scrub(rig, &w).bad, 1);
 	assert_int_equal(cache_object_cached_bytes(o), MB - 256 * KB);
 	rig_read(o, "part", 9 * MB, MB);
@@ -174,10 +165,10 @@ static void a_lost_sidecar_or_a_short_file_is_found(void **state)
 	struct rig *rig = *state;
 	struct watched w = {.code = 0};
 	fill(rig);
-	assert_int_equal(unlink(file_of(rig, "good3", SIZE, TIER_SIDE)), 0);
-	assert_int_equal(chmod(file_of(rig, "good4", SIZE, TIER_DATA), 0600), 0);
-	assert_int_equal(truncate(file_of(rig, "good4", SIZE, TIER_DATA), MB), 0);
-	assert_int_equal(truncate(file_of(rig, "good5", SIZE, TIER_SIDE), 100), 0);
+	assert_int_equal(unlink(rig_path(rig, "good3", SIZE, TIER_SIDE)), 0);
+	assert_int_equal(chmod(rig_path(rig, "good4", SIZE, TIER_DATA), 0600), 0);
+	assert_int_equal(truncate(rig_path(rig, "good4", SIZE, TIER_DATA), MB), 0);
+	assert_int_equal(truncate(rig_path(rig, "good5", SIZE, TIER_SIDE), 100), 0);
 	assert_int_equal(scrub(rig, &w).bad, 3);
 	assert_int_equal(rig_stats(rig).tiers[0].objects, 17);
 	assert_int_equal(scrub(rig, &w).bad, 0);
@@ -190,7 +181,7 @@ static void the_thread_finds_it_within_one_pass_also_after_a_restart(void **stat
 	rig_close(rig);
 	rig->scrub_ns = 256 * 4 * NS_PER_MS;
 	rig_open(rig);
-	flip(file_of(rig, "good7", SIZE, TIER_DATA), MB);
+	flip(rig_path(rig, "good7", SIZE, TIER_DATA), MB);
 	int64_t from = clock_mono_ns();
 	while (!rig_stats(rig).corrupt_blocks && clock_mono_ns() - from < 60 * NS_PER_S)
 		sched_yield();

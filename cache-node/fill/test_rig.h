@@ -120,6 +120,16 @@ static inline void rig_wait_for_nobody(struct rig *rig)
 	}
 }
 
+/* The path of a file of object @key; the string is reused by the next call. */
+static inline const char *rig_path(const struct rig *rig, const char *key, uint64_t size, enum tier_file file)
+{
+	struct validator none = {.kind = VALIDATOR_NONE};
+	struct hash256 id = cache_object_id("domain", key, strlen(key), &none, size);
+	char path[TIER_PATH_BYTES];
+	tier_path(&id, file, path);
+	return test_dir_path(rig->dir, "objects", path);
+}
+
 struct test_read {
 	struct cache_read r;
 	const char *key;
