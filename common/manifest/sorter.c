@@ -79,7 +79,8 @@ static const struct record *record_at(const struct sorter *s, uint64_t offset)
 static int compare(const struct record *a, const struct record *b)
 {
 	struct path_key x = record_key(a), y = record_key(b);
-	return path_key_compare(&x, &y);
+	int c = path_key_compare(&x, &y);
+	return c != 0 ? c : (int)a->source - (int)b->source;
 }
 
 /* Merges the sorted halves [from, mid) and [mid, to) of @in into @out. */

@@ -1,7 +1,8 @@
 /*
  * sorter - sorts any number of records in bounded memory: runs in a temporary file, merged.
  *
- * Records with equal keys come out in the order they were added. Life: add*, finish, next* until 0 (rewind, next*), free.
+ * Records with equal keys come out in the order of their sources, those of one source in the order they were added. Life: add*,
+ * finish, next* until 0 (rewind, next*), free.
  */
 #ifndef COMMON_MANIFEST_SORTER_H
 #define COMMON_MANIFEST_SORTER_H
