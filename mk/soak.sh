@@ -19,7 +19,7 @@ step() { # NAME COMMAND...
 		failed=$((failed + 1))
 	fi
 	printf '\n== %s: %s in %s s\n' "$name" "$word" $(($(date +%s) - started))
-	grep -E 'seed|kills, |passed|failed|FAILED|Error|crash|cov:|inputs' "$build/soak-step.log" | tail -n 40
+	grep -E 'seed|kills, |keys: |objects: |passed|failed|FAILED|Error|crash|cov:|inputs' "$build/soak-step.log" | tail -n 40
 }
 
 {
@@ -30,13 +30,15 @@ step() { # NAME COMMAND...
 		env LARDER_CYCLES=300 "$make" --no-print-directory e2e B="$build" ARGS="-k cycles"
 	step "kill -9 during a sync, 200 times" \
 		env SEED="$seed" LARDER_SYNC_KILLS=200 "$make" --no-print-directory e2e B="$build" ARGS="-s -k killed_at_any_point"
+	step "10 million keys and 1,000 changes among them" \
+		env LARDER_KEYS=10000000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k many_keys"
 	step "fuzz targets, $seconds s each" "$make" --no-print-directory fuzz B="$build" SECONDS="$seconds"
 	step "planted defects in the consensus" "$make" --no-print-directory mutants B="$build"
 	step "simulated masters, 9,900 histories of 91,000 steps" \
 		"$build/metadata/larder-sim" --seed "$seed" --seeds 9900 --steps 91000
 	step "simulated masters, 100 histories of 1,000,000 steps" \
 		"$build/metadata/larder-sim" --seed $((seed + 10000)) --seeds 100 --steps 1000000
-	printf '\nsoak: %s of 7 failed\n' "$failed"
+	printf '\nsoak: %s of 8 failed\n' "$failed"
 } | tee "$build/soak.log"
 cp "$build/soak.log" "$log"
-grep -q '^soak: 0 of 7 failed' "$log"
+grep -q '^soak: 0 of 8 failed' "$log"
