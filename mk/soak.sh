@@ -32,13 +32,15 @@ step() { # NAME COMMAND...
 		env SEED="$seed" LARDER_SYNC_KILLS=200 "$make" --no-print-directory e2e B="$build" ARGS="-s -k killed_at_any_point"
 	step "10 million keys and 1,000 changes among them" \
 		env LARDER_KEYS=10000000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k many_keys"
+	step "1,000 objects overwritten while they are read, three stores" \
+		env LARDER_OVERWRITES=1000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k test_overwrites"
 	step "fuzz targets, $seconds s each" "$make" --no-print-directory fuzz B="$build" SECONDS="$seconds"
 	step "planted defects in the consensus" "$make" --no-print-directory mutants B="$build"
 	step "simulated masters, 9,900 histories of 91,000 steps" \
 		"$build/metadata/larder-sim" --seed "$seed" --seeds 9900 --steps 91000
 	step "simulated masters, 100 histories of 1,000,000 steps" \
 		"$build/metadata/larder-sim" --seed $((seed + 10000)) --seeds 100 --steps 1000000
-	printf '\nsoak: %s of 8 failed\n' "$failed"
+	printf '\nsoak: %s of 9 failed\n' "$failed"
 } | tee "$build/soak.log"
 cp "$build/soak.log" "$log"
-grep -q '^soak: 0 of 8 failed' "$log"
+grep -q '^soak: 0 of 9 failed' "$log"
