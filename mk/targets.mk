@@ -8,7 +8,7 @@ help:
 	@echo 'make test       everything: check by gcc and clang and under both sanitizers, tidy, e2e'
 	@echo 'make tidy       the style guide: layers, sizes, format, spelling, headers alone, shellcheck, clang-tidy, cppcheck'
 	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
-	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY=name'
+	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY="name ..." FUZZ_JOBS=$(FUZZ_JOBS)'
 	@echo 'make sim        simulates groups of masters that fail; SIM_SECONDS=$(SIM_SECONDS) SEED=$(SEED) PROFILE=$(PROFILE)'
 	@echo 'make mutants    plants defects in the consensus; the simulator must find each; MUTANT_STEPS=$(MUTANT_STEPS)'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
@@ -50,10 +50,11 @@ e2e: build
 # libFuzzer needs objects of its own, so they are made by clang in a folder of their own.
 SECONDS ?= 60
 ONLY ?=
-FUZZERS := $(if $(ONLY),$(filter %/$(ONLY)_fuzz,$(FUZZ_REPLAYS)),$(FUZZ_REPLAYS))
+FUZZERS := $(if $(ONLY),$(foreach n,$(ONLY),$(filter %/$(n)_fuzz,$(FUZZ_REPLAYS))),$(FUZZ_REPLAYS))
+FUZZ_JOBS ?= 1
 fuzz:
 	@$(MAKE) --no-print-directory fuzzers CC=clang B=$(B)/fuzz FUZZER=1
-	@sh mk/fuzz.sh $(B)/fuzz $(SECONDS) $(FUZZERS:$(B)/%=$(B)/fuzz/%)
+	@sh mk/fuzz.sh $(B)/fuzz $(SECONDS) $(SEED) $(FUZZ_JOBS) $(FUZZERS:$(B)/%=$(B)/fuzz/%)
 fuzzers: $(FUZZERS)
 
 # All rows write docs/benchmarks.md; some, named by ROW, only print their table.
