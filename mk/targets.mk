@@ -1,4 +1,4 @@
-.PHONY: sim mutants help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
+.PHONY: sim mutants coverage help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
 
 help:
 	@echo 'make build      programs into $(B)/ (default)'
@@ -9,6 +9,7 @@ help:
 	@echo 'make tidy       the style guide: layers, sizes, format, spelling, headers alone, shellcheck, clang-tidy, cppcheck'
 	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
 	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY="name ..." FUZZ_JOBS=$(FUZZ_JOBS)'
+	@echo 'make coverage   the lines of each decoder that its corpus reaches; under $(COVERED) percent fails; ONLY="name ..."'
 	@echo 'make sim        simulates groups of masters that fail; SIM_SECONDS=$(SIM_SECONDS) SEED=$(SEED) PROFILE=$(PROFILE)'
 	@echo 'make mutants    plants defects in the consensus; the simulator must find each; MUTANT_STEPS=$(MUTANT_STEPS)'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
@@ -113,3 +114,9 @@ mutants: $(SIM_PROGRAM)
 soak:
 	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS)
+
+# What the corpora reach of the decoders, in percent of their lines.
+COVERED ?= 90
+coverage: $(FUZZERS)
+	@sh mk/coverage.sh $(B) $(COVERED) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
+		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS)) $(call quoted,$(LIBS)) $(FUZZERS)
