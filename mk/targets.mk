@@ -1,4 +1,4 @@
-.PHONY: sim mutants coverage help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
+.PHONY: sim mutants coverage planted help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
 
 help:
 	@echo 'make build      programs into $(B)/ (default)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make mutants    plants defects in the consensus; the simulator must find each; MUTANT_STEPS=$(MUTANT_STEPS)'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
 	@echo 'make soak       the long proofs: hundreds of kills and cycles, fuzzing; SECONDS=600 for each fuzz target'
+	@echo 'make planted    off-by-ones in decoders that must be found: SANITIZE=address B=build/asan'
 	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
 	@echo 'make install uninstall    PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make clean      remove $(B)/'
@@ -120,3 +121,9 @@ COVERED ?= 90
 coverage: $(FUZZERS)
 	@sh mk/coverage.sh $(B) $(COVERED) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
 		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS)) $(call quoted,$(LIBS)) $(FUZZERS)
+
+# Off-by-ones in decoders that their corpora (PLANTED_SECONDS=0, in a sanitized build) or libFuzzer must find.
+PLANTED_SECONDS ?= 0
+planted: $(FUZZ_REPLAYS)
+	@sh mk/planted.sh $(B) $(PLANTED_SECONDS) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
+		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS)) $(call quoted,$(LIBS))

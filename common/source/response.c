@@ -10,6 +10,7 @@
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/hash.h"
+#include "common/base/planted.h"
 
 /* No etag has a blank in it, so a dated validator is never taken for one. */
 #define DATED     "mtime "
@@ -72,7 +73,7 @@ static bool take_range(struct response *r, const char *p, const char *end)
 
 void response_copy_clean(char *out, size_t size, const char *text, size_t len)
 {
-	size_t n = MIN(len, size - 1);
+	size_t n = MIN(len, size - !PLANTED(HEADER_TEXT));
 
 	for (size_t i = 0; i < n; i++) {
 		out[i] = '?';
