@@ -13,7 +13,7 @@ help:
 	@echo 'make sim        simulates groups of masters that fail; SIM_SECONDS=$(SIM_SECONDS) SEED=$(SEED) PROFILE=$(PROFILE)'
 	@echo 'make mutants    plants defects in the consensus; the simulator must find each; MUTANT_STEPS=$(MUTANT_STEPS)'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
-	@echo 'make soak       the long proofs: hundreds of kills and cycles, fuzzing; SECONDS=600 for each fuzz target'
+	@echo 'make soak       the long proofs: kills, cycles, fuzzing (SECONDS=600 a target), ...; STEP="fuzz planted ..."'
 	@echo 'make planted    off-by-ones in decoders that must be found: SANITIZE=address B=build/asan'
 	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
 	@echo 'make install uninstall    PREFIX=$(PREFIX) DESTDIR='
@@ -111,10 +111,13 @@ mutants: $(SIM_PROGRAM)
 	@sh mk/mutants.sh $(B) $(MUTANT_STEPS) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
 		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS))  $(call quoted,$(LIBS))
 
-# The long proofs; SECONDS is for each fuzz target. Their last log is kept in docs/proofs/.
+# The long proofs, all or those of STEP; SECONDS is for each fuzz target. The last log of each is kept in docs/proofs/.
+STEP ?=
+soak: SECONDS = 600
 soak:
 	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
-	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS)
+	@$(MAKE) --no-print-directory build $(SIM_PROGRAM)
+	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS) $(STEP)
 
 # What the corpora reach of the decoders, in percent of their lines.
 COVERED ?= 90
