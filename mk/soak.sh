@@ -27,7 +27,7 @@ step() { # NAME WORDS COMMAND...
 		echo "$name: $words"
 		echo "$(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' and changes'), seed $seed, $(uname -sr), $(nproc) cores"
 		echo "$word in $(($(date +%s) - started)) s"
-		grep -E 'seed|kills, |passed|failed|FAILED|Error|crash|cov:|inputs|found|MISSED' "$build/soak-$name.log" | tail -n 60
+		grep -E 'seed|kills, |keys: |objects: |passed|failed|FAILED|Error|crash|cov:|inputs|found|MISSED' "$build/soak-$name.log" | tail -n 60
 	} | tee "$logs/$name.log"
 	echo
 }
@@ -47,6 +47,8 @@ step cycles "300 cycles of up and down" \
 	env LARDER_CYCLES=300 "$make" --no-print-directory e2e B="$build" ARGS="-k cycles"
 step sync-kills "kill -9 during a sync, 200 times" \
 	env SEED="$seed" LARDER_SYNC_KILLS=200 "$make" --no-print-directory e2e B="$build" ARGS="-s -k killed_at_any_point"
+step many-keys "10 M keys, 1,000 changes among them" \
+	env SEED="$seed" LARDER_KEYS=10000000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k many_keys"
 step fuzz "each decoder, $seconds s" run_make fuzz B="$build" SECONDS="$seconds" SEED="$seed" FUZZ_JOBS="$(nproc)"
 step planted "off-by-ones planted in decoders, found by libFuzzer within 120 s" planted
 step mutants "defects planted in the consensus" run_make mutants B="$build"
