@@ -91,7 +91,8 @@ BANNED = [
      ("*/main.c", "*_test.c", "mk/*", "cli/*")),
 ]
 # A forked child that could not exec has nobody to return to.
-EXIT_IN_CHILD = ("cache-node/supervisor/supervisor.c", "cache-node/test_node.h")
+EXIT_IN_CHILD = ("cache-node/supervisor/supervisor.c", "cache-node/test_node.h",
+                 "common/source/testing_origin.h")
 
 # Folders without a unit test of their own, and what tests them.
 TESTED_ELSEWHERE = {
