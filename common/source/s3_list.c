@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
@@ -191,17 +190,44 @@ static void end_size(struct s3_list *l, struct item *item)
 	item->has_size = l->text_len > 0;
 }
 
+/* @count digits; -1: they are none. */
+static int64_t digits(const char *s, int count)
+{
+	int64_t v = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return -1;
+		v = v * 10 + (s[i] - '0');
+	}
+	return v;
+}
+
+/* Days from 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil). */
+static int64_t days_since_1970(int64_t year, int64_t month, int64_t day)
+{
+	year -= month <= 2;
+	int64_t era = year / 400, year_of_era = year % 400;
+	int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+
+	return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
+}
+
 /* "2009-10-12T17:50:30.000Z"; 0 when it is something else: a time is not worth failing for. */
 static int64_t parse_time(const char *text, size_t len)
 {
 	char s[40] = {0};
-	struct tm tm = {0};
 
 	memcpy(s, text, MIN(len, sizeof s - 1));
-	const char *rest = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (!rest || tm.tm_year < 70 || tm.tm_year > 300)
+	int64_t year = digits(s, 4), month = digits(s + 5, 2), day = digits(s + 8, 2),
+		hour = digits(s + 11, 2), minute = digits(s + 14, 2), second = digits(s + 17, 2);
+	bool good = s[4] == '-' && s[7] == '-' && s[10] == 'T' && s[13] == ':' && s[16] == ':';
+	if (!good || year < 1970 || year > 2200 || month < 1 || month > 12 || day < 1 || day > 31 ||
+	    hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60)
 		return 0;
-	int64_t ns = (int64_t)timegm(&tm) * NS_PER_S;
+	int64_t ns =
+		(((days_since_1970(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * NS_PER_S;
+	const char *rest = s + 19;
 	if (*rest == '.') {
 		int64_t unit = NS_PER_S / 10;
 		for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
@@ -376,7 +402,7 @@ int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *e
 	return parse(l, bytes, len, false, err);
 }
 
-static int digit(char c)
+static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -393,8 +419,8 @@ static size_t url_decode(char *s, size_t len)
 		char c = s[i];
 		if (c == '+')
 			c = ' ';
-		int high = c == '%' && len - i > 2 ? digit(s[i + 1]) : -1;
-		int low = high >= 0 ? digit(s[i + 2]) : -1;
+		int high = c == '%' && len - i > 2 ? hex_digit(s[i + 1]) : -1;
+		int low = high >= 0 ? hex_digit(s[i + 2]) : -1;
 		if (low >= 0) {
 			c = (char)(high << 4 | low);
 			i += 2;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -230,6 +231,30 @@ static void a_page_is_looked_at_as_a_part_of_a_range(void **state)
 	s3_list_free(l);
 }
 
+static void times_are_read_or_left_out(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t s;
+	} rows[] = {{"1970-01-01T00:00:00Z", 0},          {"2000-02-29T12:00:01Z", 951825601},
+		    {"2024-12-31T23:59:59Z", 1735689599}, {"2100-03-01T00:00:00Z", 4107542400},
+		    {"1969-12-31T00:00:00Z", 0},          {"2024-13-01T00:00:00Z", 0},
+		    {"2024-01-01 00:00:00", 0},           {"2024-1", 0}};
+	struct s3_list *l = NULL;
+	char xml[256];
+
+	assert_int_equal(s3_list_new("", "", &l), 0);
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		snprintf(
+			xml, sizeof xml,
+			ROOT("<Contents><Key>a</Key><LastModified>%s</LastModified><Size>1</Size></Contents>"),
+			rows[i].text);
+		assert_int_equal(parse(l, xml, 1000, NULL), 0);
+		assert_int_equal(entries[0].mtime_ns, rows[i].s * NS_PER_S);
+	}
+	s3_list_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +264,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_listing_is_refused),
 		cmocka_unit_test(pages_without_end_are_refused),
 		cmocka_unit_test(a_page_is_looked_at_as_a_part_of_a_range),
+		cmocka_unit_test(times_are_read_or_left_out),
 		cmocka_unit_test(running_out_of_memory_is_reported_and_leaks_nothing),
 	};
 	return cmocka_run_group_tests_name("s3_list", tests, NULL, NULL);

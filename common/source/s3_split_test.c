@@ -51,7 +51,8 @@ static void add(struct store *s, char *key)
 
 static void settle(struct store *s)
 {
-	qsort(s->keys, s->count, sizeof *s->keys, s->order);
+	if (s->count > 0)
+		qsort(s->keys, s->count, sizeof *s->keys, s->order);
 	size_t n = 0;
 	for (size_t i = 0; i < s->count; i++) {
 		if (n > 0 && strcmp(s->keys[n - 1], s->keys[i]) == 0)
