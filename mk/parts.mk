@@ -31,7 +31,7 @@ LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
 PROGRAMS := $(B)/bin/larder $(LIBEXEC)/larder-node $(LIBEXEC)/larder-operator $(LIBEXEC)/larder-mounter
-BENCH_PROGRAMS := $(addprefix $(B)/bench/larder-,origin reader ranges tables policy)
+BENCH_PROGRAMS := $(addprefix $(B)/bench/larder-,origin reader ranges lister tables policy)
 
 define link
 	@mkdir -p $(@D)
