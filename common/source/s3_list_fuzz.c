@@ -32,20 +32,24 @@ static void try_error(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct source_entry *entries;
-	const char *token;
-	size_t count;
+	struct s3_list_page page;
 	CLEANUP(s3_list_free) struct s3_list *l = NULL;
 
-	if (s3_list_new("a/", &l) < 0)
+	if (s3_list_new("a/", "", &l) < 0)
 		return 0;
 	size_t cut = size > 0 ? data[0] % size : 0;
 	int rc = s3_list_feed(l, data, cut, NULL);
 	if (rc == 0)
 		rc = s3_list_feed(l, data + cut, size - cut, NULL);
-	if (rc == 0 && s3_list_finish(l, &entries, &count, &token, NULL) == 0)
-		for (size_t i = 0; i < count; i++)
-			CHECK(entries[i].key_len > 0 && !memchr(entries[i].key, '\0', entries[i].key_len));
+	if (rc == 0 && s3_list_finish(l, NULL) == 0) {
+		/* The range of a key that the input may hold. */
+		s3_list_look(l, (struct s3_key){"a/", 2}, (struct s3_key){"a/m", 3}, &page);
+		CHECK(page.keys == 0 || (page.first.len >= 2 && page.last.len >= 2));
+		CHECK(!page.beyond.bytes || s3_key_compare(page.beyond, (struct s3_key){"a/m", 3}) > 0);
+		for (size_t i = 0; i < page.count; i++)
+			CHECK(page.entries[i].key_len > 0 &&
+			      !memchr(page.entries[i].key, '\0', page.entries[i].key_len));
+	}
 	CHECK(s3_list_reset(l) <= 0);
 	try_error(data, size);
 	return 0;
