@@ -311,6 +311,32 @@ class Larder:
         self.down()
 
 
+# ---- listings by other hands ----
+
+
+def rclone_listing(ctx, store):
+    """How many keys `rclone lsf` counts."""
+    remote = f":s3,provider=Other,endpoint='{store.url}',region=us-east-1:{BUCKET}"
+    done = subprocess.run([rclone(), "lsf", "-R", "--fast-list", "--files-only", remote], capture_output=True, timeout=300,
+                          check=False, env={"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null", "no_proxy": "*"})
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode(errors="replace").splitlines()[-1])
+    return done.stdout.count(b"\n")
+
+
+def boto3_listing(ctx, store):
+    """How many keys boto3's paginator counts."""
+    try:
+        import boto3  # pylint: disable=import-outside-toplevel # only this row wants it
+        from botocore import UNSIGNED  # pylint: disable=import-outside-toplevel
+        from botocore.config import Config  # pylint: disable=import-outside-toplevel
+    except ImportError as e:
+        raise Missing("boto3 is not installed (apt-get install python3-boto3)") from e
+    client = boto3.client("s3", endpoint_url=store.url, region_name="us-east-1",
+                          config=Config(signature_version=UNSIGNED, s3={"addressing_style": "path"}, proxies={}))
+    return sum(page["KeyCount"] for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET))
+
+
 # ---- peers ----
 
 

@@ -272,6 +272,72 @@ def single_flight(ctx):
     return Figure(shares, [f"{SINGLE_FLIGHT_READERS} readers done in {sorted(seconds)[len(seconds) // 2]:.3g} s"])
 
 
+# ---- listing ----
+
+LISTED, LISTED_KEYS, LISTED_FIRST_MS, LISTED_RANGES = "train/x", 1_000_000, 50, 16
+
+
+def bare_listing(ctx, origin):
+    """Keys a second of parallel requests that know where to cut."""
+    step = LISTED_KEYS // LISTED_RANGES
+    cuts = [word for i in range(1, LISTED_RANGES) for word in ("--cut", f"{LISTED}-{i * step - 1:07d}")]
+    result = ctx.theirs(lambda: ctx.tool("larder-lister", "--url", f"{origin.url}/{programs.BUCKET}", *cuts))
+    if result["keys"] != LISTED_KEYS:
+        raise RuntimeError(f"the bare client counted {result['keys']} keys")
+    return LISTED_KEYS / result["seconds"]
+
+
+def synced_listing(ctx, origin):
+    """Keys a second from `larder up` of a new dataset to its mount: processes, listing, manifest, head."""
+
+    def up():
+        start = time.monotonic()
+        larder.up()
+        return {"seconds": time.monotonic() - start, "cpu_seconds": 0.0}
+
+    larder = programs.Larder(ctx, origin)
+    try:
+        result = ctx.ours(up)
+        for i in (0, 77_777, LISTED_KEYS - 1):
+            if (larder.mount / f"{LISTED}-{i:07d}").stat().st_size != 4096:
+                raise RuntimeError(f"key {i} is not right in the mount")
+    finally:
+        larder.down()
+    return LISTED_KEYS / result["seconds"]
+
+
+def other_listings(ctx, origin):
+    """Seconds that clients of other hands take, once each, in words."""
+    words = []
+    for name, run in ("rclone lsf", programs.rclone_listing), ("boto3", programs.boto3_listing):
+        start = time.monotonic()
+        try:
+            count = run(ctx, origin)
+        except programs.Missing as reason:
+            words.append(f"{name}: {reason}")
+            continue
+        if count != LISTED_KEYS:
+            raise RuntimeError(f"{name} counted {count} keys")
+        words.append(f"{name} {time.monotonic() - start:.3g} s")
+    return words
+
+
+@row("cold-listing", "cold listing of 1 M keys, 50 ms to the first byte of a page: `larder up` to the mount",
+     "16 bare ListObjectsV2 that know the cuts", 0.85, 0.97)
+def cold_listing(ctx):
+    ctx.drop_hot()
+    origin = programs.Origin(ctx, {LISTED: f"4096x{LISTED_KEYS}"}, first_byte_ms=LISTED_FIRST_MS)
+    try:
+        done = rounds.run(ctx.rounds, lambda: bare_listing(ctx, origin), lambda: synced_listing(ctx, origin))
+        others = other_listings(ctx, origin)
+    finally:
+        origin.stop()
+    figure = Figure.of_rounds(done, "k keys/s", 1e3)
+    bare = sorted(LISTED_KEYS / r.limit for r in done)[len(done) // 2]
+    figure.notes.insert(0, f"the bare client {bare:.3g} s; beside it {', '.join(others)}")
+    return figure
+
+
 # ---- policy ----
 
 FIVE_TRACES = ("zipf-0.9", "zipf-scan", "loop", "shuffle", "public")

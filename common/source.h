@@ -16,7 +16,9 @@
  *                    (a certificate nobody trusts, a redirect to another region)
  *   -ETIMEDOUT       the deadline passed while bytes were still coming
  *   -ECANCELED       source_op_cancel()
- *   -ERR_CORRUPT     a response that breaks the protocol (wrong length, bad XML)
+ *   -EAGAIN          list: the store's pages contradict each other; the entries are to be dropped, and asked for again: the
+ *                    next listing of this source goes page by page. At most once in a source's life
+ *   -ERR_CORRUPT     a response that breaks the protocol (wrong length, bad XML, a listing without end)
  *   -ENOMEM
  * The words hold HTTP status, the store's code and message, request id and key, and never a secret.
  *
@@ -156,7 +158,8 @@ struct source_list_request {
 	int64_t deadline_ns; /* CLOCK_MONOTONIC a page may take at most from its first try, as a duration; 0: 30 s */
 	/* Whether a file is wanted at all: a store that must ask for each one's size asks for no other. NULL: all are. */
 	bool (*wanted)(void *ctx, const char *path, size_t len);
-	/* A page of entries, in the store's order. A non-zero return ends the listing with that code. */
+	/* Some entries, in no order, one call at a time: parts of the store may be listed side by side. Where keys come and go
+	 * meanwhile an entry may be given twice, the later one counts. A non-zero return ends the listing with that code. */
 	int (*entries)(void *ctx, const struct source_entry *entries, size_t count);
 	void (*done)(void *ctx, int status,
 		     const struct err *err); /* exactly once, last; 0 or an error above */

@@ -31,7 +31,7 @@ LIBS = -Wl,--as-needed $(call pkg,libs,$(PKGS)) -lgrpc -lgpr
 
 LIBEXEC := $(B)/libexec/larder
 PROGRAMS := $(B)/bin/larder $(LIBEXEC)/larder-node $(LIBEXEC)/larder-operator $(LIBEXEC)/larder-mounter
-BENCH_PROGRAMS := $(addprefix $(B)/bench/larder-,origin reader ranges tables policy)
+BENCH_PROGRAMS := $(addprefix $(B)/bench/larder-,origin reader ranges lister tables policy)
 
 define link
 	@mkdir -p $(@D)
@@ -73,6 +73,6 @@ FUZZ_REPLAYS := $(FUZZ_SRCS:%.c=$(B)/%)
 $(FUZZ_REPLAYS): $(B)/%: $(B)/%.o $(if $(FUZZER),,$(B)/mk/fuzz_main.o) $$(call part_of,$$@) $(B)/common.a
 	$(call link)
 # The S3 source is tested against our own origin, which the test starts.
-$(B)/common/source/s3_test: | $(B)/bench/larder-origin
+$(B)/common/source/s3_test $(B)/common/source/s3_listing_test: | $(B)/bench/larder-origin
 # Tests of the node's parts start the mounter, which opens the roots of their file sources.
 $(filter $(B)/cache-node/datasets/% $(B)/cache-node/mounts_test $(B)/cache-node/service_test,$(TESTS)): | $(LIBEXEC)/larder-mounter

@@ -34,7 +34,7 @@ LAYER_EXCEPTIONS = {
 # Foreign headers and the only places that know them.
 ONLY_IN = [
     (r"grpc(pp)?/", ("common/rpc/*",)),
-    (r"curl/", ("common/http/*", "common/source/*", "bench/ranges/*")),  # ranges: what to compare with
+    (r"curl/", ("common/http/*", "common/source/*", "bench/ranges/*", "bench/lister/*")),  # what to compare with
     (r"fuse_lowlevel\.h|fuse3?/|fuse_common\.h", ("cache-node/fuse/*",)),
     (r"linux/fuse\.h", ("cache-node/fuse/*", "cache-node/listing.c", "csi-driver/mounter/*", "common/fuse_kernel.h", "cli/doctor*")),
     (r"yaml\.h", ("common/dataset/*",)),
@@ -91,7 +91,8 @@ BANNED = [
      ("*/main.c", "*_test.c", "mk/*", "cli/*")),
 ]
 # A forked child that could not exec has nobody to return to.
-EXIT_IN_CHILD = ("cache-node/supervisor/supervisor.c", "cache-node/test_node.h")
+EXIT_IN_CHILD = ("cache-node/supervisor/supervisor.c", "cache-node/test_node.h",
+                 "common/source/testing_origin.h")
 
 # Folders without a unit test of their own, and what tests them.
 TESTED_ELSEWHERE = {

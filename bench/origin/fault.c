@@ -60,6 +60,16 @@ static bool take_number(const cJSON *v, int64_t max, int64_t *ret)
 	return true;
 }
 
+static bool take_list(const cJSON *v, struct fault *f)
+{
+	static const char *const words[] = {"turned", "twice", "endless", "hollow"};
+
+	for (size_t i = 0; i < LENGTH(words); i++)
+		if (cJSON_IsString(v) && strcmp(v->valuestring, words[i]) == 0)
+			return take_text(v, f->list, sizeof f->list);
+	return false;
+}
+
 static bool take_word(struct rule *r, const cJSON *v)
 {
 	struct fault *f = &r->fault;
@@ -82,6 +92,8 @@ static bool take_word(struct rule *r, const cJSON *v)
 		return take_text(v, f->code, sizeof f->code);
 	if (strcmp(v->string, "body") == 0)
 		return take_text(v, f->body, sizeof f->body);
+	if (strcmp(v->string, "list") == 0)
+		return take_list(v, f);
 	if (strcmp(v->string, "times") == 0)
 		return take_number(v, INT32_MAX, &r->times);
 	if (strcmp(v->string, "truncate_at") == 0)

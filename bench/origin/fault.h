@@ -5,7 +5,9 @@
  *
  * what: "status": 503 with "code": "SlowDown" and "retry_after": 1; "truncate_at": N (the body ends and the connection
  * closes after N bytes); "stall": true with "truncate_at": N (it goes silent instead); "wrong_etag", "wrong_range",
- * "wrong_size", "ignore_range" (a 200), "close" (no answer at all): true; "delay_ms": N; "body": text sent with the status.
+ * "wrong_size", "ignore_range" (a 200), "close" (no answer at all): true; "delay_ms": N; "body": text sent with the status;
+ * "list": of a listing's page: "turned" (its entries backwards), "twice" (each entry two times), "endless" (the first page again
+ * and again, each time with another token), "hollow" (no entry, but another token).
  * No "match": all requests. No "times": until deleted. The oldest rule that matches counts.
  */
 #ifndef BENCH_ORIGIN_FAULT_H
@@ -26,6 +28,7 @@ struct fault {
 	uint32_t delay_ms;
 	bool wrong_etag, wrong_range, wrong_size, ignore_range, stall, close;
 	char code[64];
+	char list[16]; /* "": none */
 	char body[512];
 };
 

@@ -23,6 +23,7 @@ static void usage(FILE *to)
 	(void)fputs("usage: larder-origin --listen 127.0.0.1:PORT [options]\n"
 		    "  --root DIR               serve files; the first folder is the bucket\n"
 		    "  --synthetic B/KEY:SIZE   serve a made-up object (64M, 2G ...); SIZExCOUNT for many\n"
+		    "  --order bytes|folders    of listings; folders: as a walk of them (default bytes)\n"
 		    "  --first-byte-ms N        wait before every answer\n"
 		    "  --rate N                 body bytes a second in all\n"
 		    "  --connection-rate N      body bytes a second of each connection\n"
@@ -38,6 +39,7 @@ struct options {
 	const char *synthetic[SYNTHETIC_MAX];
 	size_t synthetic_count;
 	char auth[256]; /* KEY NUL SECRET */
+	bool by_folders;
 	struct server_config server;
 };
 
@@ -103,6 +105,9 @@ static int take_option(struct options *o, int c, const char *name, const char *v
 		rc = take_number(name, value, CONNECTIONS_MAX, &n);
 		o->server.connections_max = (uint32_t)n;
 		break;
+	case 'o':
+		o->by_folders = strcmp(value, "folders") == 0;
+		return o->by_folders || strcmp(value, "bytes") == 0 ? 0 : bad(name, value);
 	case 'a':
 		return take_auth(o, value);
 	default:
@@ -117,6 +122,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{"listen", required_argument, NULL, 'l'},
 		{"root", required_argument, NULL, 'r'},
 		{"synthetic", required_argument, NULL, 's'},
+		{"order", required_argument, NULL, 'o'},
 		{"first-byte-ms", required_argument, NULL, 'f'},
 		{"rate", required_argument, NULL, 'R'},
 		{"connection-rate", required_argument, NULL, 'C'},
@@ -184,7 +190,7 @@ static int serve(struct options *o)
 
 	if (stop_fd < 0)
 		return stop_fd;
-	int rc = store_new(o->root, &store);
+	int rc = store_new(o->root, o->by_folders, &store);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < o->synthetic_count; i++) {

@@ -56,7 +56,7 @@ static void specifications_of_objects_are_checked(void **state)
 	struct store *s = NULL;
 	struct store_object o;
 
-	assert_int_equal(store_new(NULL, &s), 0);
+	assert_int_equal(store_new(NULL, false, &s), 0);
 	for (size_t i = 0; i < LENGTH(bad); i++)
 		assert_int_equal(store_add(s, bad[i]), -EINVAL);
 	assert_int_equal(store_add(s, "b/k:3M"), 0);
@@ -67,6 +67,41 @@ static void specifications_of_objects_are_checked(void **state)
 	assert_int_equal(o.size, 7);
 	assert_int_equal(store_open(s, "b/a:b-0000002", &o), -ENOENT);
 	store_free(s);
+}
+
+static void take_key(void *ctx, const char *key, const struct store_object *o)
+{
+	size_t used = strlen(ctx);
+	(void)snprintf((char *)ctx + used, 256 - used, "%s ", key);
+}
+
+/* All keys below @prefix after @after, in the order of a listing. */
+static void list_keys(bool by_folders, const char *prefix, const char *after, const char *want)
+{
+	static const char *const keys[] = {"b/a-b:1", "b/a/b:1",   "b/a/-:1",
+					   "b/a.c:1", "b/a/b/c:1", "b/a/b-c:1"};
+	struct store *s = NULL;
+	char got[256] = "";
+	bool more = true;
+
+	assert_int_equal(store_new(NULL, by_folders, &s), 0);
+	for (size_t i = 0; i < LENGTH(keys); i++)
+		assert_int_equal(store_add(s, keys[i]), 0);
+	const struct store_list list = {
+		.bucket = "b", .prefix = prefix, .after = after, .max = 9, .entry = take_key, .ctx = got};
+	assert_int_equal(store_list_run(s, &list, &more), 0);
+	assert_false(more);
+	assert_string_equal(got, want);
+	store_free(s);
+}
+
+static void a_listing_is_in_the_order_of_bytes_or_folder_by_folder(void **state)
+{
+	list_keys(false, "", NULL, "a-b a.c a/- a/b a/b-c a/b/c ");
+	list_keys(true, "", NULL, "a/- a/b a/b/c a/b-c a-b a.c ");
+	list_keys(false, "a/b", "a/b", "a/b-c a/b/c ");
+	list_keys(true, "a/b", "a/b", "a/b/c a/b-c ");
+	list_keys(true, "", "a/b-c", "a-b a.c ");
 }
 
 static void faults_match_count_down_and_refuse_unknown_words(void **state)
@@ -80,7 +115,8 @@ static void faults_match_count_down_and_refuse_unknown_words(void **state)
 					  "{\"status\": 42}",
 					  "{\"status\": \"x\"}",
 					  "{\"times\": -1}",
-					  "{\"stall\": 1}"};
+					  "{\"stall\": 1}",
+					  "{\"list\": \"round\"}"};
 	struct faults *f = NULL;
 	struct fault got;
 
@@ -172,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(made_up_content_never_changes),
 		cmocka_unit_test(specifications_of_objects_are_checked),
+		cmocka_unit_test(a_listing_is_in_the_order_of_bytes_or_folder_by_folder),
 		cmocka_unit_test(faults_match_count_down_and_refuse_unknown_words),
 		cmocka_unit_test(a_pace_is_kept),
 		cmocka_unit_test(requests_are_parsed_and_bad_ones_refused),

@@ -68,6 +68,28 @@ struct text {
 	bool failed;
 };
 
+static bool text_room(struct text *t, size_t more)
+{
+	if (t->room - t->len > more)
+		return true;
+	size_t room = MAX(t->room * 2, t->len + more + 256);
+	char *more_room = t->failed ? NULL : mem_resize(t->s, room, 1);
+	t->failed = !more_room;
+	if (!more_room)
+		return false;
+	t->s = more_room;
+	t->room = room;
+	return true;
+}
+
+static void text_put(struct text *t, const char *s, size_t len)
+{
+	if (!text_room(t, len))
+		return;
+	memcpy(t->s + t->len, s, len);
+	t->len += len;
+}
+
 PRINTF(2, 3) static void text_add(struct text *t, const char *fmt, ...)
 {
 	va_list args;
@@ -83,13 +105,8 @@ PRINTF(2, 3) static void text_add(struct text *t, const char *fmt, ...)
 			t->len += (size_t)n;
 			return;
 		}
-		size_t room = MAX(t->room * 2, t->len + (size_t)n + 256);
-		char *more = mem_resize(t->s, room, 1);
-		t->failed = !more;
-		if (!more)
+		if (!text_room(t, (size_t)n))
 			return;
-		t->s = more;
-		t->room = room;
 	}
 }
 
@@ -328,46 +345,108 @@ static void send_object(struct connection *c, const struct request *q, const str
 
 struct page {
 	struct text t;
+	const struct fault *fault;
 	bool encode;
 	char last[STORE_KEY_MAX + 1];
 	size_t count;
+	size_t starts[PAGE_MAX + 1]; /* of each entry in the text */
+	int64_t mtime_ns;            /* which `when` says */
+	char when[64];
 };
 
 static void add_key(struct page *p, const char *key)
 {
 	char out[3 * STORE_KEY_MAX + 1];
 
-	if (!p->encode) {
+	if (p->encode)
+		text_put(&p->t, out, s3_encode(key, strlen(key), 1, out));
+	else
 		text_add_escaped(&p->t, key);
-		return;
-	}
-	(void)s3_encode(key, strlen(key), 1, out);
-	text_add(&p->t, "%s", out);
+}
+
+static void put_text(struct page *p, const char *s)
+{
+	text_put(&p->t, s, strlen(s));
+}
+
+static void put_number(struct page *p, uint64_t v)
+{
+	char digits[24], *at = digits + sizeof digits;
+
+	do
+		*--at = (char)('0' + v % 10);
+	while (v /= 10);
+	text_put(&p->t, at, (size_t)(digits + sizeof digits - at));
 }
 
 static void add_entry(void *ctx, const char *key, const struct store_object *o)
 {
 	struct page *p = ctx;
-	char when[64];
 
-	format_time(o->mtime_ns, true, when, sizeof when);
-	text_add(&p->t, "<Contents><Key>");
+	if (p->count == 0 || o->mtime_ns != p->mtime_ns) {
+		char when[32];
+		format_time(o->mtime_ns, true, when, sizeof when);
+		(void)snprintf(p->when, sizeof p->when, "%s.%03dZ", when,
+			       (int)(o->mtime_ns % NS_PER_S / NS_PER_MS));
+		p->mtime_ns = o->mtime_ns;
+	}
+	p->starts[p->count++] = p->t.len;
+	put_text(p, "<Contents><Key>");
 	add_key(p, key);
-	text_add(&p->t,
-		 "</Key><LastModified>%s.%03dZ</LastModified><ETag>&quot;%s&quot;</ETag><Size>%" PRIu64
-		 "</Size><StorageClass>STANDARD</StorageClass></Contents>",
-		 when, (int)(o->mtime_ns % NS_PER_S / NS_PER_MS), o->etag, o->size);
-	(void)snprintf(p->last, sizeof p->last, "%s", key);
-	p->count++;
+	put_text(p, "</Key><LastModified>");
+	put_text(p, p->when);
+	put_text(p, "</LastModified><ETag>&quot;");
+	put_text(p, o->etag);
+	put_text(p, "&quot;</ETag><Size>");
+	put_number(p, o->size);
+	put_text(p, "</Size><StorageClass>STANDARD</StorageClass></Contents>");
+	memcpy(p->last, key, MIN(strlen(key), sizeof p->last - 1) + 1);
 }
 
-static void send_listing(struct connection *c, const struct request *q, const char *bucket)
+/* Does to the entries what the fault says. */
+static void spoil_entries(struct page *p, size_t begin)
+{
+	struct text t = {0};
+	bool turned = strcmp(p->fault->list, "turned") == 0, twice = strcmp(p->fault->list, "twice") == 0;
+
+	p->starts[p->count] = p->t.len;
+	text_put(&t, p->t.s, begin);
+	for (size_t i = 0; i < p->count && (turned || twice); i++) {
+		size_t at = turned ? p->count - 1 - i : i;
+		for (int times = twice ? 2 : 1; times > 0; times--)
+			text_put(&t, p->t.s + p->starts[at], p->starts[at + 1] - p->starts[at]);
+	}
+	mem_free(p->t.s); /* of a hollow page nothing is left */
+	p->t = t;
+}
+
+/* What leads on. */
+static void add_token(struct connection *c, struct page *p, bool more)
+{
+	bool ever_new = strcmp(p->fault->list, "endless") == 0 || strcmp(p->fault->list, "hollow") == 0;
+
+	text_add(&p->t, "<KeyCount>%zu</KeyCount><IsTruncated>%s</IsTruncated>", p->count,
+		 more || ever_new ? "true" : "false");
+	if (ever_new)
+		text_add(&p->t, "<NextContinuationToken>ever-new-%" PRIu64 "</NextContinuationToken>",
+			 atomic_load(&c->server->requests));
+	else if (more && p->count > 0) {
+		text_add(&p->t, "<NextContinuationToken>");
+		text_add_escaped(&p->t, p->last);
+		text_add(&p->t, "</NextContinuationToken>");
+	}
+}
+
+static void send_listing(struct connection *c, const struct request *q, const char *bucket,
+			 const struct fault *f)
 {
 	char prefix[STORE_KEY_MAX] = "", after[STORE_KEY_MAX] = "", word[32] = "";
-	struct page p = {0};
+	struct page p = {.fault = f};
 	bool more = false, next = request_param(q, "continuation-token", after, sizeof after);
 	bool has_after = next || request_param(q, "start-after", after, sizeof after);
 
+	if (strcmp(f->list, "endless") == 0)
+		has_after = false;
 	(void)request_param(q, "prefix", prefix, sizeof prefix);
 	size_t max = request_param(q, "max-keys", word, sizeof word) ? strtoul(word, NULL, 10) : PAGE_MAX;
 	p.encode = request_param(q, "encoding-type", word, sizeof word) && strcmp(word, "url") == 0;
@@ -375,25 +454,22 @@ static void send_listing(struct connection *c, const struct request *q, const ch
 					.prefix = prefix,
 					.after = has_after ? after : NULL,
 					.max = MIN(max, (size_t)PAGE_MAX),
-					.fresh = !next,
+					.fresh = !has_after,
 					.entry = add_entry,
 					.ctx = &p};
 	text_add(&p.t,
 		 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		 "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name>%s",
 		 bucket, p.encode ? "<EncodingType>url</EncodingType>" : "");
+	size_t begin = p.t.len;
 	if (store_list_run(c->server->config.store, &list, &more) < 0) {
 		mem_free(p.t.s);
 		answer_error(c, q, 404, "NoSuchBucket", "The specified bucket does not exist", "");
 		return;
 	}
-	text_add(&p.t, "<KeyCount>%zu</KeyCount><IsTruncated>%s</IsTruncated>", p.count,
-		 more ? "true" : "false");
-	if (more && p.count > 0) {
-		text_add(&p.t, "<NextContinuationToken>");
-		text_add_escaped(&p.t, p.last);
-		text_add(&p.t, "</NextContinuationToken>");
-	}
+	if (f->list[0] && strcmp(f->list, "endless") != 0)
+		spoil_entries(&p, begin);
+	add_token(c, &p, more);
 	text_add(&p.t, "</ListBucketResult>");
 	c->dead |= p.t.failed;
 	if (!c->dead)
@@ -539,7 +615,7 @@ static void get(struct connection *c, const struct request *q, const struct faul
 
 	(void)snprintf(bucket, sizeof bucket, "%.*s", (int)MIN(bucket_len, sizeof bucket - 1), q->path);
 	if (q->path[bucket_len] == '\0' || q->path[bucket_len + 1] == '\0') {
-		send_listing(c, q, bucket);
+		send_listing(c, q, bucket, f);
 		return;
 	}
 	int rc = strlen(q->path) > STORE_KEY_MAX ? -ENOENT : store_open(store, q->path, &o);

@@ -31,6 +31,7 @@ struct look {
 };
 
 struct store {
+	int (*order)(const char *a, const char *b);
 	char *root;
 	int root_fd;
 	uint8_t *pattern;
@@ -43,12 +44,29 @@ struct store {
 	atomic_uint temp_count;
 };
 
-int store_new(const char *root, struct store **ret)
+/* As strcmp(), but '/' is before every other byte. */
+static int compare_by_folders(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	int x = *a == '/' ? 1
+		: *a      ? (unsigned char)*a + 1
+			  : 0,
+	    y = *b == '/' ? 1
+		: *b      ? (unsigned char)*b + 1
+			  : 0;
+	return x - y;
+}
+
+int store_new(const char *root, bool by_folders, struct store **ret)
 {
 	struct store *s = mem_calloc(1, sizeof *s);
 
 	if (!s)
 		return -ENOMEM;
+	s->order = by_folders ? compare_by_folders : strcmp;
 	(void)pthread_mutex_init(&s->lock, NULL);
 	s->root_fd = root ? open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	int rc = root && s->root_fd < 0 ? -errno : 0;
@@ -156,16 +174,17 @@ int store_add(struct store *s, const char *spec)
 	return rc;
 }
 
-static int compare_made_up(const void *a, const void *b)
+static int compare_made_up(const void *a, const void *b, void *s)
 {
-	return strcmp(((const struct made_up *)a)->path, ((const struct made_up *)b)->path);
+	return ((struct store *)s)
+		->order(((const struct made_up *)a)->path, ((const struct made_up *)b)->path);
 }
 
 static void sort_once(struct store *s)
 {
 	pthread_mutex_lock(&s->lock);
 	if (!s->sorted && s->count > 0)
-		qsort(s->objects, s->count, sizeof *s->objects, compare_made_up);
+		qsort_r(s->objects, s->count, sizeof *s->objects, compare_made_up, s);
 	s->sorted = true;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -184,7 +203,7 @@ static size_t lower_bound(const struct store *s, const char *path)
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
-		if (strcmp(s->objects[mid].path, path) < 0)
+		if (s->order(s->objects[mid].path, path) < 0)
 			low = mid + 1;
 		else
 			high = mid;
@@ -192,12 +211,18 @@ static size_t lower_bound(const struct store *s, const char *path)
 	return low;
 }
 
+static char *put_hex(char *out, uint64_t v)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*out++ = "0123456789abcdef"[v >> shift & 15];
+	return out;
+}
+
 static void describe(const struct made_up *m, struct store_object *ret)
 {
 	*ret = (struct store_object){.size = m->size, .mtime_ns = 1700000000 * NS_PER_S, .fd = -1};
 	ret->key = synthetic_key(m->path);
-	(void)snprintf(ret->etag, sizeof ret->etag, "%016llx%016llx", (unsigned long long)ret->key,
-		       (unsigned long long)synthetic_mix(m->size));
+	*put_hex(put_hex(ret->etag, ret->key), synthetic_mix(m->size)) = '\0';
 }
 
 /* ---- files ---- */
@@ -266,9 +291,9 @@ bool store_has_bucket(struct store *s, const char *bucket)
 
 /* ---- listings ---- */
 
-static int compare_keys(const void *a, const void *b)
+static int compare_keys(const void *a, const void *b, void *s)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	return ((struct store *)s)->order(*(char *const *)a, *(char *const *)b);
 }
 
 static int look_add(struct look *l, const char *key, bool marker)
@@ -329,7 +354,7 @@ static const struct look *look_at(struct store *s, const char *bucket, bool fres
 		return NULL;
 	}
 	if (now.count > 0)
-		qsort(now.keys, now.count, sizeof *now.keys, compare_keys);
+		qsort_r(now.keys, now.count, sizeof *now.keys, compare_keys, s);
 	if (!l)
 		l = &s->looks[s->look_next++ % LENGTH(s->looks)];
 	look_done(l);
@@ -351,21 +376,32 @@ static void emit_file(struct store *s, const struct store_list *list, const char
 	list->entry(list->ctx, key, &o);
 }
 
-static bool wanted(const struct store_list *list, const char *key)
+static bool wanted(const struct store *s, const struct store_list *list, const char *key)
 {
-	return (!list->after || strcmp(key, list->after) > 0) &&
+	return (!list->after || s->order(key, list->after) > 0) &&
 	       strncmp(key, list->prefix, strlen(list->prefix)) == 0;
 }
 
-/* First key of the look that could be wanted. */
-static size_t look_start(const struct look *l, const struct store_list *list)
+static const char *start_of(const struct store *s, const struct store_list *list)
 {
-	const char *from = list->after && strcmp(list->after, list->prefix) > 0 ? list->after : list->prefix;
+	return list->after && s->order(list->after, list->prefix) > 0 ? list->after : list->prefix;
+}
+
+/* Whether @key and those after it cannot begin with the prefix. */
+static bool is_past(const struct store *s, const struct store_list *list, const char *key, size_t prefix_len)
+{
+	return strncmp(key, list->prefix, prefix_len) != 0 && s->order(key, list->prefix) > 0;
+}
+
+/* First key of the look that could be wanted. */
+static size_t look_start(const struct store *s, const struct look *l, const struct store_list *list)
+{
+	const char *from = start_of(s, list);
 	size_t low = 0, high = l ? l->count : 0;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
-		if (strcmp(l->keys[mid], from) < 0)
+		if (s->order(l->keys[mid], from) < 0)
 			low = mid + 1;
 		else
 			high = mid;
@@ -376,23 +412,24 @@ static size_t look_start(const struct look *l, const struct store_list *list)
 /* Merges the look and the made-up objects, both sorted. */
 static bool merge(struct store *s, const struct store_list *list, const struct look *l, size_t at)
 {
-	size_t skip = strlen(list->bucket) + 1, i = look_start(l, list), sent = 0, files = l ? l->count : 0;
+	size_t skip = strlen(list->bucket) + 1, i = look_start(s, l, list), sent = 0,
+	       files = l ? l->count : 0;
 	size_t prefix_len = strlen(list->prefix);
 
 	for (;;) {
 		const char *file = i < files ? l->keys[i] : NULL, *made = NULL;
-		if (file && strncmp(file, list->prefix, prefix_len) > 0)
+		if (file && is_past(s, list, file, prefix_len))
 			file = NULL;
 		if (at < s->count && strncmp(s->objects[at].path, list->bucket, skip - 1) == 0 &&
 		    s->objects[at].path[skip - 1] == '/')
 			made = s->objects[at].path + skip;
-		if (made && strncmp(made, list->prefix, prefix_len) > 0)
+		if (made && is_past(s, list, made, prefix_len))
 			made = NULL;
 		if (!file && !made)
 			return false;
-		int order = !file ? 1 : !made ? -1 : strcmp(file, made);
+		int order = !file ? 1 : !made ? -1 : s->order(file, made);
 		const char *key = order < 0 ? file : made;
-		if (wanted(list, key)) {
+		if (wanted(s, list, key)) {
 			if (sent++ == list->max)
 				return true;
 			struct store_object o;
@@ -411,11 +448,15 @@ static bool merge(struct store *s, const struct store_list *list, const struct l
 int store_list_run(struct store *s, const struct store_list *list, bool *ret_more)
 {
 	char path[2 * STORE_KEY_MAX + 2];
-	const char *from = list->after && strcmp(list->after, list->prefix) > 0 ? list->after : list->prefix;
+	const char *from = start_of(s, list);
 
 	if (!store_has_bucket(s, list->bucket))
 		return -ENOENT;
 	(void)snprintf(path, sizeof path, "%s/%s", list->bucket, from);
+	if (s->root_fd < 0) { /* made-up objects never change */
+		*ret_more = merge(s, list, NULL, lower_bound(s, path));
+		return 0;
+	}
 	pthread_mutex_lock(&s->lock);
 	const struct look *l = look_at(s, list->bucket, list->fresh);
 	*ret_more = merge(s, list, l, lower_bound(s, path));

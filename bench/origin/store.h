@@ -17,8 +17,9 @@
 
 struct store;
 
-/* @root NULL: no files. 0, -errno. */
-MUST_CHECK int store_new(const char *root, struct store **ret);
+/* @root NULL: no files. @by_folders: listings go folder by folder, as a walk does, not in the order of bytes: "a/b" before "a-b".
+ * 0, -errno. */
+MUST_CHECK int store_new(const char *root, bool by_folders, struct store **ret);
 struct store *store_free(struct store *s);
 DEFINE_CLEANUP(struct store *, store_free)
 

@@ -51,7 +51,7 @@ static int start(void **state)
 
 	(void)signal(SIGPIPE, SIG_IGN); /* the origin writes to connections that were given up */
 	assert_non_null(f);
-	assert_int_equal(store_new(NULL, &f->store), 0);
+	assert_int_equal(store_new(NULL, false, &f->store), 0);
 	assert_int_equal(store_add(f->store, SPEC), 0);
 	const struct server_config config = {
 		.connections_max = 64, .access_key = "key", .secret_key = "secret", .store = f->store};

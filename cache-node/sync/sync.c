@@ -342,15 +342,31 @@ static int run_build(struct build *b, struct sync_result *ret, struct hash256 *r
 	return manifest_builder_finish(b->builder, &sink, root, &ret->stats, err);
 }
 
-static int build(const struct sync_request *q, const char *name, struct sync_result *ret,
-		 struct hash256 *root, struct err *err)
+static int build_once(const struct sync_request *q, const char *name, struct sync_result *ret,
+		      struct hash256 *root, struct err *err)
 {
 	struct build b = {.request = q, .name = name};
+
+	atomic_store(&q->progress->objects, 0);
+	atomic_store(&q->progress->bytes, 0);
 	int r = run_build(&b, ret, root, err);
 
 	(void)manifest_builder_free(b.builder);
 	(void)manifest_free(b.before);
 	(void)mem_free(b.roots);
+	return r;
+}
+
+/* Anew where a source said that what it gave cannot be relied on: each does so once. */
+static int build(const struct sync_request *q, const char *name, struct sync_result *ret,
+		 struct hash256 *root, struct err *err)
+{
+	int r = build_once(q, name, ret, root, err);
+
+	for (size_t i = 0; i < q->dataset->source_count && r == -EAGAIN; i++) {
+		*err = (struct err){0};
+		r = build_once(q, name, ret, root, err);
+	}
 	return r;
 }
 

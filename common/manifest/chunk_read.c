@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/bytes.h"
+#include "common/base/planted.h"
 #include "common/manifest/chunk.h"
 #include "common/manifest/format.h"
 
@@ -44,8 +45,8 @@ static void read_place(struct reader *in, bool first, struct manifest_cursor *c,
 	uint64_t word = read_varint(in), gap = word >> EDIT_KIND_BITS;
 	unsigned kind = word & ((1u << EDIT_KIND_BITS) - 1);
 
-	if (kind > EDIT_REMOVE || (first && gap) || below > INT64_MAX || ordinal > INT64_MAX ||
-	    gap > INT64_MAX - below || gap > INT64_MAX - ordinal) {
+	if (kind > EDIT_REMOVE + PLANTED(DELTA_KIND) || (first && gap) || below > INT64_MAX ||
+	    ordinal > INT64_MAX || gap > INT64_MAX - below || gap > INT64_MAX - ordinal) {
 		in->bad = true;
 		return;
 	}
@@ -117,7 +118,7 @@ static void read_shape(struct reader *in, struct manifest_cursor *c)
 	unsigned quotes = c->shape[0] & SHAPE_QUOTED ? 2 : 0, kind = c->shape[0] & SHAPE_KIND_MASK;
 	unsigned len = quotes + 2u * c->shape[1] + c->shape[2];
 	if (c->shape[0] > (SHAPE_KIND_MASK | SHAPE_QUOTED) || kind > VALIDATOR_STRONG ||
-	    len > VALIDATOR_BYTES_MAX || (kind == VALIDATOR_NONE && len > 0))
+	    len > VALIDATOR_BYTES_MAX + PLANTED(CHUNK_VALIDATOR) || (kind == VALIDATOR_NONE && len > 0))
 		in->bad = true;
 }
 

@@ -5,10 +5,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/base/planted.h"
 #include "common/source/response.h"
 #include "common/source/s3_place.h"
 
@@ -32,6 +32,7 @@ enum field {
 /* An entry while the page is parsed: its key lies in the arena, which may still move. */
 struct item {
 	size_t key, key_len;
+	size_t entries; /* that come before it, once the page ended */
 	uint64_t size;
 	int64_t mtime_ns;
 	struct validator validator, version; /* version: NONE unless the entry has one that can be kept */
@@ -40,7 +41,7 @@ struct item {
 
 struct s3_list {
 	XML_Parser xml;
-	const char *prefix;
+	const char *prefix, *below;
 	size_t depth, bytes;
 	enum field field;
 	bool in_contents, versions, truncated, url_encoded;
@@ -52,6 +53,7 @@ struct s3_list {
 	char *arena;
 	size_t arena_len, arena_room;
 	struct source_entry *entries;
+	size_t entry_count;
 	int rc;
 	struct err err;
 };
@@ -189,17 +191,44 @@ static void end_size(struct s3_list *l, struct item *item)
 	item->has_size = l->text_len > 0;
 }
 
+/* @count digits; -1: they are none. */
+static int64_t digits(const char *s, int count)
+{
+	int64_t v = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return -1;
+		v = v * 10 + (s[i] - '0');
+	}
+	return v;
+}
+
+/* Days from 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil). */
+static int64_t days_since_1970(int64_t year, int64_t month, int64_t day)
+{
+	year -= month <= 2;
+	int64_t era = year / 400, year_of_era = year % 400;
+	int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+
+	return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
+}
+
 /* "2009-10-12T17:50:30.000Z"; 0 when it is something else: a time is not worth failing for. */
 static int64_t parse_time(const char *text, size_t len)
 {
 	char s[40] = {0};
-	struct tm tm = {0};
 
 	memcpy(s, text, MIN(len, sizeof s - 1));
-	const char *rest = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (!rest || tm.tm_year < 70 || tm.tm_year > 300)
+	int64_t year = digits(s, 4), month = digits(s + 5, 2), day = digits(s + 8, 2),
+		hour = digits(s + 11, 2), minute = digits(s + 14, 2), second = digits(s + 17, 2);
+	bool good = s[4] == '-' && s[7] == '-' && s[10] == 'T' && s[13] == ':' && s[16] == ':';
+	if (!good || year < 1970 || year > 2200 || month < 1 || month > 12 || day < 1 || day > 31 ||
+	    hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60)
 		return 0;
-	int64_t ns = (int64_t)timegm(&tm) * NS_PER_S;
+	int64_t ns =
+		(((days_since_1970(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * NS_PER_S;
+	const char *rest = s + 19;
 	if (*rest == '.') {
 		int64_t unit = NS_PER_S / 10;
 		for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10)
@@ -307,13 +336,14 @@ static void set_handlers(struct s3_list *l)
 	XML_SetStartDoctypeDeclHandler(l->xml, on_doctype);
 }
 
-int s3_list_new(const char *prefix, struct s3_list **ret)
+int s3_list_new(const char *prefix, const char *below, struct s3_list **ret)
 {
 	struct s3_list *l = mem_calloc(1, sizeof *l);
 
 	if (!l)
 		return -ENOMEM;
 	l->prefix = prefix;
+	l->below = below;
 	l->xml = XML_ParserCreate(NULL);
 	if (!l->xml) {
 		mem_free(l);
@@ -343,7 +373,7 @@ int s3_list_reset(struct s3_list *l)
 	if (!XML_ParserReset(l->xml, NULL))
 		return -ENOMEM;
 	set_handlers(l);
-	l->depth = l->bytes = l->count = l->arena_len = l->text_len = 0;
+	l->depth = l->bytes = l->count = l->entry_count = l->arena_len = l->text_len = 0;
 	l->field = NONE;
 	l->in_contents = l->versions = l->truncated = l->url_encoded = false;
 	l->token = mem_free(l->token);
@@ -373,7 +403,7 @@ int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *e
 	return parse(l, bytes, len, false, err);
 }
 
-static int digit(char c)
+static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -390,8 +420,8 @@ static size_t url_decode(char *s, size_t len)
 		char c = s[i];
 		if (c == '+')
 			c = ' ';
-		int high = c == '%' && len - i > 2 ? digit(s[i + 1]) : -1;
-		int low = high >= 0 ? digit(s[i + 2]) : -1;
+		int high = c == '%' && len - i > 2 - PLANTED(LIST_ESCAPE) ? hex_digit(s[i + 1]) : -1;
+		int low = high >= 0 ? hex_digit(s[i + 2]) : -1;
 		if (low >= 0) {
 			c = (char)(high << 4 | low);
 			i += 2;
@@ -401,15 +431,29 @@ static size_t url_decode(char *s, size_t len)
 	return out;
 }
 
+static struct s3_key key_of(const struct s3_list *l, size_t i)
+{
+	return (struct s3_key){l->arena + l->items[i].key, l->items[i].key_len};
+}
+
+static bool was_asked_for(const struct s3_list *l, const char *key, size_t len)
+{
+	size_t skip = strlen(l->prefix), more = strlen(l->below);
+
+	return len >= skip + more && memcmp(key, l->prefix, skip) == 0 &&
+	       memcmp(key + skip, l->below, more) == 0 && !memchr(key, '\0', len) && len <= SOURCE_KEY_MAX;
+}
+
 /* Fills the entry of an item. False when there is none to show: the prefix itself. */
-static bool take_item(struct s3_list *l, const struct item *item, struct source_entry *ret)
+static bool take_item(struct s3_list *l, struct item *item, struct source_entry *ret)
 {
 	char *key = l->arena + item->key;
-	size_t len = l->url_encoded ? url_decode(key, item->key_len) : item->key_len;
 	size_t skip = strlen(l->prefix);
 
-	if (len < skip || memcmp(key, l->prefix, skip) != 0 || memchr(key, '\0', len) ||
-	    len > SOURCE_KEY_MAX) {
+	if (l->url_encoded)
+		item->key_len = url_decode(key, item->key_len);
+	size_t len = item->key_len;
+	if (!was_asked_for(l, key, len)) {
 		fail(l, -ERR_CORRUPT, "the listing holds a key that was not asked for: \"%.*s\"",
 		     (int)MIN(len, 100u), key);
 		return false;
@@ -453,10 +497,8 @@ static int make_token(struct s3_list *l)
 	return 0;
 }
 
-int s3_list_finish(struct s3_list *l, const struct source_entry **ret, size_t *ret_count,
-		   const char **ret_token, struct err *err)
+int s3_list_finish(struct s3_list *l, struct err *err)
 {
-	size_t n = 0;
 	int rc = parse(l, "", 0, true, err);
 
 	if (rc < 0)
@@ -469,12 +511,35 @@ int s3_list_finish(struct s3_list *l, const struct source_entry **ret, size_t *r
 	l->entries = mem_calloc(MAX(l->count, 1u), sizeof *l->entries);
 	if (!l->entries)
 		return -ENOMEM;
-	for (size_t i = 0; i < l->count && l->rc == 0; i++)
-		n += take_item(l, &l->items[i], &l->entries[n]);
-	if (l->rc < 0)
-		return err_set(err, l->rc, "%s", l->err.text);
-	*ret = l->entries;
-	*ret_count = n;
-	*ret_token = l->truncated ? l->token : NULL;
-	return 0;
+	for (size_t i = 0; i < l->count && l->rc == 0; i++) {
+		l->items[i].entries = l->entry_count;
+		l->entry_count += take_item(l, &l->items[i], &l->entries[l->entry_count]);
+	}
+	return l->rc < 0 ? err_set(err, l->rc, "%s", l->err.text) : 0;
+}
+
+void s3_list_look(const struct s3_list *l, struct s3_key after, struct s3_key end, struct s3_list_page *ret)
+{
+	int least = l->versions ? 0 : 1; /* a key has many versions, and they may stand on two pages */
+	struct s3_key before = after;
+
+	*ret = (struct s3_list_page){.entries = l->entries,
+				     .count = l->entry_count,
+				     .token = l->truncated ? l->token : NULL,
+				     .keys = l->count,
+				     .ordered = true};
+	for (size_t i = 0; i < l->count; i++) {
+		struct s3_key key = key_of(l, i);
+		if (before.bytes && s3_key_compare(key, before) < least)
+			ret->ordered = false;
+		if (end.bytes && !ret->beyond.bytes && s3_key_compare(key, end) > 0) {
+			ret->beyond = key;
+			ret->count = l->items[i].entries;
+		}
+		before = key;
+	}
+	if (l->count > 0) {
+		ret->first = key_of(l, 0);
+		ret->last = before;
+	}
 }

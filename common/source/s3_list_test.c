@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -14,6 +15,7 @@
 static const struct source_entry *entries;
 static size_t count;
 static const char *token;
+static struct s3_list_page page;
 
 /* Feeds @xml in pieces of @step bytes. */
 static int parse(struct s3_list *l, const char *xml, size_t step, struct err *err)
@@ -23,7 +25,15 @@ static int parse(struct s3_list *l, const char *xml, size_t step, struct err *er
 
 	for (size_t i = 0; rc == 0 && i < len; i += step)
 		rc = s3_list_feed(l, xml + i, MIN(step, len - i), err);
-	return rc == 0 ? s3_list_finish(l, &entries, &count, &token, err) : rc;
+	if (rc == 0)
+		rc = s3_list_finish(l, err);
+	if (rc == 0) {
+		s3_list_look(l, (struct s3_key){0}, (struct s3_key){0}, &page);
+		entries = page.entries;
+		count = page.count;
+		token = page.token;
+	}
+	return rc;
 }
 
 #define ROOT(x)    "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\">" x "</ListBucketResult>"
@@ -41,7 +51,7 @@ static void a_page_gives_its_entries_however_it_is_cut(void **state)
 		"<Contents><Key>p/</Key><Size>0</Size></Contents><Contents><Key>p//</Key><Size>0</Size></Contents>");
 	struct s3_list *l = NULL;
 
-	assert_int_equal(s3_list_new("p/", &l), 0);
+	assert_int_equal(s3_list_new("p/", "", &l), 0);
 	for (size_t step = 1; step <= sizeof xml; step += step < 8 ? 1 : 97) {
 		assert_int_equal(parse(l, xml, step, NULL), 0);
 		assert_int_equal(count, 2);
@@ -64,7 +74,7 @@ static void keys_that_are_not_encoded_stay_as_they_are(void **state)
 {
 	struct s3_list *l = NULL;
 
-	assert_int_equal(s3_list_new("", &l), 0);
+	assert_int_equal(s3_list_new("", "", &l), 0);
 	assert_int_equal(parse(l, ROOT(ENTRY("a+b%20c") "<IsTruncated>false</IsTruncated>"), 1000, NULL), 0);
 	assert_int_equal(count, 1);
 	assert_memory_equal(entries[0].key, "a+b%20c", 7);
@@ -97,7 +107,7 @@ static void what_is_no_listing_is_refused(void **state)
 	};
 	struct s3_list *l = NULL;
 
-	assert_int_equal(s3_list_new("p/", &l), 0);
+	assert_int_equal(s3_list_new("p/", "", &l), 0);
 	for (size_t i = 0; i < LENGTH(rows); i++) {
 		struct err err = {0};
 		int rc = parse(l, rows[i], 7, &err);
@@ -113,7 +123,7 @@ static void pages_without_end_are_refused(void **state)
 	struct err err = {0};
 	int rc = 0;
 
-	assert_int_equal(s3_list_new("", &l), 0);
+	assert_int_equal(s3_list_new("", "", &l), 0);
 	assert_int_equal(s3_list_feed(l, "<ListBucketResult>", 18, &err), 0);
 	for (int i = 0; rc == 0 && i <= S3_LIST_ENTRIES_MAX; i++)
 		rc = s3_list_feed(l, ENTRY("k"), strlen(ENTRY("k")), &err);
@@ -137,7 +147,7 @@ static void running_out_of_memory_is_reported_and_leaks_nothing(void **state)
 		struct s3_list *l = NULL;
 		assert_true(n < 100);
 		mem_fail_after(n, 0);
-		rc = s3_list_new("", &l);
+		rc = s3_list_new("", "", &l);
 		if (rc == 0)
 			rc = parse(l, ROOT(ENTRY("a") ENTRY("b")), 1000, NULL);
 		mem_fail_after(-1, 0);
@@ -164,7 +174,7 @@ static void of_versions_the_latest_count_unless_they_are_deleted(void **state)
 	struct s3_list *l = NULL;
 	size_t len = 0;
 
-	assert_int_equal(s3_list_new("p/", &l), 0);
+	assert_int_equal(s3_list_new("p/", "", &l), 0);
 	for (size_t step = 1; step < 400; step += 7) {
 		assert_int_equal(parse(l, xml, step, NULL), 0);
 		assert_int_equal(count, 2);
@@ -180,6 +190,71 @@ static void of_versions_the_latest_count_unless_they_are_deleted(void **state)
 	s3_list_free(l);
 }
 
+static struct s3_key key(const char *text)
+{
+	return (struct s3_key){text, strlen(text)};
+}
+
+static void a_page_is_looked_at_as_a_part_of_a_range(void **state)
+{
+	static const char xml[] =
+		ROOT(ENTRY("p/s/a") ENTRY("p/s/b/") ENTRY("p/s/c") "<IsTruncated>false</IsTruncated>");
+	static const char turned[] = ROOT(ENTRY("p/s/b") ENTRY("p/s/a")),
+			  twice[] = ROOT(ENTRY("p/s/b") ENTRY("p/s/b"));
+	const struct s3_key none = {0};
+	struct s3_list *l = NULL;
+
+	assert_int_equal(s3_list_new("p/", "s/", &l), 0);
+	assert_int_equal(parse(l, xml, 1000, NULL), 0);
+	assert_true(page.ordered && page.keys == 3 && page.count == 3 && !page.beyond.bytes);
+	assert_int_equal(s3_key_compare(page.last, key("p/s/c")), 0);
+	s3_list_look(l, key("p/s/"), key("p/s/b/"), &page);
+	assert_true(page.ordered && page.keys == 3 && page.count == 2);
+	assert_int_equal(s3_key_compare(page.beyond, key("p/s/c")), 0);
+	s3_list_look(l, key("p/s/a"), key("p/s/0"), &page);
+	assert_true(!page.ordered && page.count == 0);
+	assert_int_equal(s3_key_compare(page.beyond, page.first), 0);
+	assert_int_equal(parse(l, turned, 1000, NULL), 0);
+	assert_false(page.ordered);
+	assert_int_equal(parse(l, twice, 1000, NULL), 0);
+	assert_false(page.ordered);
+	assert_int_equal(parse(l, ROOT(""), 1000, NULL), 0);
+	assert_true(page.ordered && page.keys == 0 && !page.first.bytes && !page.last.bytes);
+	assert_int_equal(parse(l, ROOT(ENTRY("p/t")), 1000, NULL), -ERR_CORRUPT);
+	assert_int_equal(parse(l,
+			       "<ListVersionsResult>" VERSION("p/s/a", "2", "true")
+				       VERSION("p/s/a", "1", "false") "</ListVersionsResult>",
+			       1000, NULL),
+			 0);
+	s3_list_look(l, key("p/s/a"), none, &page); /* the rest of the versions of a key */
+	assert_true(page.ordered && page.keys == 2 && page.count == 1);
+	s3_list_free(l);
+}
+
+static void times_are_read_or_left_out(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t s;
+	} rows[] = {{"1970-01-01T00:00:00Z", 0},          {"2000-02-29T12:00:01Z", 951825601},
+		    {"2024-12-31T23:59:59Z", 1735689599}, {"2100-03-01T00:00:00Z", 4107542400},
+		    {"1969-12-31T00:00:00Z", 0},          {"2024-13-01T00:00:00Z", 0},
+		    {"2024-01-01 00:00:00", 0},           {"2024-1", 0}};
+	struct s3_list *l = NULL;
+	char xml[256];
+
+	assert_int_equal(s3_list_new("", "", &l), 0);
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		snprintf(
+			xml, sizeof xml,
+			ROOT("<Contents><Key>a</Key><LastModified>%s</LastModified><Size>1</Size></Contents>"),
+			rows[i].text);
+		assert_int_equal(parse(l, xml, 1000, NULL), 0);
+		assert_int_equal(entries[0].mtime_ns, rows[i].s * NS_PER_S);
+	}
+	s3_list_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +263,8 @@ int main(void)
 		cmocka_unit_test(keys_that_are_not_encoded_stay_as_they_are),
 		cmocka_unit_test(what_is_no_listing_is_refused),
 		cmocka_unit_test(pages_without_end_are_refused),
+		cmocka_unit_test(a_page_is_looked_at_as_a_part_of_a_range),
+		cmocka_unit_test(times_are_read_or_left_out),
 		cmocka_unit_test(running_out_of_memory_is_reported_and_leaks_nothing),
 	};
 	return cmocka_run_group_tests_name("s3_list", tests, NULL, NULL);

@@ -248,15 +248,25 @@ char *s3_place_key_path(const struct s3_place *place, const char *key)
 	return mem_printf("%s%s%s", place->bucket_path, place->bucket_path[len - 1] == '/' ? "" : "/", rest);
 }
 
-char *s3_place_list_query(const struct s3_place *place, const char *prefix, const char *token)
+char *s3_place_list_query(const struct s3_place *place, const char *prefix, const char *token,
+			  const char *after)
 {
 	CLEANUP(free_str) char *p = encoded(place->prefix, prefix, 0);
 	CLEANUP(free_str) char *t = encoded("", token ? token : "", 0);
+	CLEANUP(free_str) char *a = encoded("", !token && after ? after : "", 0);
 
-	if (!p || !t)
+	if (!p || !t || !a)
 		return NULL;
-	return mem_printf("%s%s%sencoding-type=url&list-type=2&max-keys=1000&prefix=%s",
-			  token ? "continuation-token=" : "", t, token ? "&" : "", p);
+	return mem_printf("%s%s%sencoding-type=url&list-type=2&max-keys=1000&prefix=%s%s%s",
+			  token ? "continuation-token=" : "", t, token ? "&" : "", p,
+			  *a ? "&start-after=" : "", a);
+}
+
+char *s3_place_versions_token(const char *after)
+{
+	CLEANUP(free_str) char *a = encoded("", after, 0);
+
+	return a ? mem_printf("key-marker=%s", a) : NULL;
 }
 
 char *s3_place_versions_query(const struct s3_place *place, const char *prefix, const char *token)

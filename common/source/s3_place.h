@@ -37,8 +37,12 @@ MUST_CHECK char *s3_place_key_path(const struct s3_place *place, const char *key
 MUST_CHECK char *s3_place_versions_query(const struct s3_place *place, const char *prefix, const char *token);
 
 /* The query of one page of a listing below @prefix (itself below the place's), parameters in order. @token NULL: the
- * first page. Owned by the caller, NULL when out of memory. */
-MUST_CHECK char *s3_place_list_query(const struct s3_place *place, const char *prefix, const char *token);
+ * first page, of keys after @after unless that is NULL. Owned by the caller, NULL when out of memory. */
+MUST_CHECK char *s3_place_list_query(const struct s3_place *place, const char *prefix, const char *token,
+				     const char *after);
+
+/* The token of ListObjectVersions that leads to the versions of keys after @after; as above. */
+MUST_CHECK char *s3_place_versions_token(const char *after);
 
 /* Percent-encodes every byte but A-Z a-z 0-9 - . _ ~ (and "/" if @slash is kept) to @out, which holds 3 * len + 1 bytes.
  * Returns the bytes written, without the NUL. */

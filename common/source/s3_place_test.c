@@ -102,8 +102,8 @@ static void queries_of_listings_are_in_canonical_order(void **state)
 	struct s3_place place;
 
 	assert_int_equal(s3_place_init(&place, &c, NULL), 0);
-	char *first = s3_place_list_query(&place, "c/", NULL),
-	     *next = s3_place_list_query(&place, "", "to/k=n+");
+	char *first = s3_place_list_query(&place, "c/", NULL, NULL),
+	     *next = s3_place_list_query(&place, "", "to/k=n+", "not used");
 	assert_string_equal(first, "encoding-type=url&list-type=2&max-keys=1000&prefix=a%20b%2Fc%2F");
 	assert_string_equal(next,
 			    "continuation-token=to%2Fk%3Dn%2B&encoding-type=url&list-type=2&max-keys=1000&"
@@ -151,6 +151,11 @@ static void a_bucket_moves_to_its_region(void **state)
 	assert_int_equal(s3_place_move(&p, "garage"), 0);
 	assert_string_equal(p.region, "garage");
 	assert_string_equal(p.origin, "http://h:9000");
+	CLEANUP(free_str) char *later = s3_place_list_query(&p, "a/", NULL, "a/b c");
+	CLEANUP(free_str) char *marker = s3_place_versions_token("a/b c");
+	assert_string_equal(later,
+			    "encoding-type=url&list-type=2&max-keys=1000&prefix=a%2F&start-after=a%2Fb%20c");
+	assert_string_equal(marker, "key-marker=a%2Fb%20c");
 	CLEANUP(free_str) char *first = s3_place_versions_query(&p, "a b/", NULL);
 	CLEANUP(free_str) char *next = s3_place_versions_query(&p, "a/", "key-marker=k&version-id-marker=v");
 	assert_string_equal(first, "encoding-type=url&max-keys=1000&prefix=a%20b%2F&versions=");

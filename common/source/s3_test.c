@@ -1,5 +1,6 @@
 /* The S3 source against larder-origin, started here as a child on a free port: every fault it can be told to make. */
 #include "common/source/testing.h"
+#include "common/source/testing_origin.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -30,53 +31,17 @@ struct fixture {
 
 static struct fixture fx;
 
-/* ---- the child ---- */
-
-static const char *origin_path(void)
-{
-	static char path[4096];
-	const char *given = getenv("LARDER_ORIGIN");
-
-	if (given)
-		return given;
-	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-	assert_true(n > 0);
-	path[n] = '\0';
-	for (int i = 0; i < 3; i++) /* BUILD/common/source/s3_test */
-		*strrchr(path, '/') = '\0';
-	size_t used = strlen(path);
-	(void)snprintf(path + used, sizeof path - used, "/bench/larder-origin");
-	return path;
-}
-
 static void start_origin_at(const char *listen, const char *extra, const char *value, pid_t *ret_pid,
 			    unsigned *ret_port)
 {
-	int out[2];
-	char line[128] = "";
-	size_t len = 0;
+	const char *const words[] = {"--root",      fx.root,
+				     "--synthetic", BIG_SPEC,
+				     "--synthetic", "bench/many/x:100x2500",
+				     "--synthetic", "vast/o:5497558138880",
+				     extra,         value,
+				     NULL};
 
-	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-	const char *path = origin_path();
-	*ret_pid = fork();
-	if (*ret_pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(out[1], 1);
-		execl(path, "larder-origin", "--listen", listen, "--root", fx.root, "--synthetic", BIG_SPEC,
-		      "--synthetic", "bench/many/x:100x2500", "--synthetic", "vast/o:5497558138880", extra,
-		      value, NULL);
-		perror(path);
-		_exit(127);
-	}
-	assert_true(*ret_pid > 0);
-	close(out[1]);
-	while (len + 1 < sizeof line && !strchr(line, '\n')) {
-		ssize_t n = read(out[0], line + len, sizeof line - 1 - len);
-		assert_true(n > 0); /* else: is the origin built? */
-		len += (size_t)n;
-	}
-	close(out[0]);
-	assert_int_equal(sscanf(line, "listening on 127.0.0.%*u:%u", ret_port), 1);
+	origin_start(listen, words, ret_pid, ret_port);
 }
 
 static void start_origin(const char *extra, const char *value, pid_t *ret_pid, unsigned *ret_port)
@@ -84,39 +49,9 @@ static void start_origin(const char *extra, const char *value, pid_t *ret_pid, u
 	start_origin_at("127.0.0.1:0", extra, value, ret_pid, ret_port);
 }
 
-static void stop_origin(pid_t pid)
-{
-	int status;
-
-	kill(pid, SIGTERM);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-/* One request over a connection of its own; the answer's body goes to @ret. The status. */
 static int ask(const char *method, const char *path, const char *body, char *ret, size_t size)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)fx.port)};
-	char buf[8192];
-	size_t len = 0;
-	int status = 0, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
-	int n = snprintf(buf, sizeof buf,
-			 "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
-			 method, path, strlen(body), body);
-	assert_int_equal(fd_write_full(fd, buf, (size_t)n), 0);
-	for (ssize_t got; (got = read(fd, buf + len, sizeof buf - 1 - len)) > 0;)
-		len += (size_t)got;
-	close(fd);
-	buf[len] = '\0';
-	assert_int_equal(sscanf(buf, "HTTP/1.1 %d", &status), 1);
-	const char *end = strstr(buf, "\r\n\r\n");
-	if (ret && end)
-		snprintf(ret, size, "%s", end + 4);
-	return status;
+	return origin_ask(fx.port, method, path, body, ret, size);
 }
 
 static void fault(const char *json)
@@ -124,14 +59,9 @@ static void fault(const char *json)
 	assert_int_equal(ask("PUT", "/_control/fault", json, NULL, 0), 200);
 }
 
-static unsigned long long origin_stat(const char *name)
+static unsigned long long stat_of_origin(const char *name)
 {
-	char body[4096] = "";
-	unsigned long long v = 0;
-
-	ask("GET", "/_control/stats", "", body, sizeof body);
-	const char *at = strstr(body, name);
-	return at && sscanf(at + strlen(name), "\": %llu", &v) == 1 ? v : 0;
+	return origin_stat(fx.port, name);
 }
 
 /* ---- fixture ---- */
@@ -207,7 +137,7 @@ static int suite_teardown(void **state)
 	source_free(fx.s);
 	source_loop_free(fx.loop);
 	mem_free(fx.pattern);
-	stop_origin(fx.pid);
+	origin_stop(fx.pid);
 	return remove_tree(fx.root);
 }
 
@@ -359,7 +289,7 @@ static void no_more_connections_than_allowed_are_used(void **state)
 		assert_bytes(&w[i], i << 20);
 		waiter_clear(&w[i]);
 	}
-	assert_int_equal(origin_stat("inflight_max"), 3);
+	assert_int_equal(stat_of_origin("inflight_max"), 3);
 	source_free(s);
 }
 
@@ -423,7 +353,7 @@ static void a_store_that_says_slow_down_gets_fewer_requests_at_once(void **state
 		assert_int_equal(waiter_wait(&w[i]), 0);
 		waiter_clear(&w[i]);
 	}
-	assert_in_range(origin_stat("inflight_max"), 1, 10); /* 8, and what it grew since */
+	assert_in_range(stat_of_origin("inflight_max"), 1, 10); /* 8, and what it grew since */
 	source_free(s);
 }
 
@@ -547,7 +477,7 @@ static void a_store_that_moves_to_another_address_is_found(void **state)
 	char before = ask_reader(in[1], out[0]);
 	if (before == 'y') {
 		/* The old address goes dead, the name leads to the new one: the next read must find it by itself. */
-		stop_origin(first);
+		origin_stop(first);
 		char moved_listen[32];
 		snprintf(moved_listen, sizeof moved_listen, "127.0.0.2:%u", port);
 		start_origin_at(moved_listen, NULL, NULL, &first, &port);
@@ -557,7 +487,7 @@ static void a_store_that_moves_to_another_address_is_found(void **state)
 	close(in[1]);
 	close(out[0]);
 	assert_int_equal(waitpid(reader, &status, 0), reader);
-	stop_origin(first);
+	origin_stop(first);
 	if (WEXITSTATUS(status) == 77) {
 		print_message("needs a mount namespace of its own\n");
 		skip();
@@ -618,7 +548,7 @@ static void a_cut_body_is_continued_after_the_bytes_that_came(void **state)
 {
 	fault("{\"match\": \"data/big\", \"truncate_at\": 1000000, \"times\": 5}");
 	assert_reads(4321, 6000000);
-	assert_int_equal(origin_stat("bytes"), 6000000);
+	assert_int_equal(stat_of_origin("bytes"), 6000000);
 }
 
 static void a_closed_connection_is_tried_again(void **state)
@@ -634,7 +564,7 @@ static void a_silent_connection_is_given_up_and_the_read_goes_on(void **state)
 	fault("{\"match\": \"data/big\", \"stall\": true, \"truncate_at\": 5000, \"times\": 1}");
 	assert_reads(0, 200000);
 	assert_true(clock_mono_ns() - start_ns >= 600 * NS_PER_MS); /* twice the connect timeout */
-	assert_int_equal(origin_stat("bytes"), 200000);
+	assert_int_equal(stat_of_origin("bytes"), 200000);
 }
 
 static void a_changed_object_is_stale_even_if_if_match_is_ignored(void **state)
@@ -759,7 +689,7 @@ static void a_deadline_while_bytes_flow_is_a_timeout(void **state)
 	assert_true(w.len > 100000 && w.len < 8000000);
 	waiter_clear(&w);
 	source_free(s);
-	stop_origin(pid);
+	origin_stop(pid);
 }
 
 static void a_listing_goes_through_all_pages_in_order(void **state)
@@ -916,7 +846,7 @@ static void signed_requests_are_accepted_and_wrong_secrets_are_not(void **state)
 	assert_null(strstr(w.err.text, "another"));
 	waiter_clear(&w);
 	source_free(s);
-	stop_origin(pid);
+	origin_stop(pid);
 }
 
 int main(int argc, char **argv)
