@@ -49,6 +49,8 @@ step sync-kills "kill -9 during a sync, 200 times" \
 	env SEED="$seed" LARDER_SYNC_KILLS=200 "$make" --no-print-directory e2e B="$build" ARGS="-s -k killed_at_any_point"
 step many-keys "10 M keys, 1,000 changes among them" \
 	env SEED="$seed" LARDER_KEYS=10000000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k many_keys"
+step overwrites "1,000 objects overwritten while they are read, three stores" \
+	env LARDER_OVERWRITES=1000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k test_overwrites"
 step fuzz "each decoder, $seconds s" run_make fuzz B="$build" SECONDS="$seconds" SEED="$seed" FUZZ_JOBS="$(nproc)"
 step planted "off-by-ones planted in decoders, found by libFuzzer within 120 s" planted
 step mutants "defects planted in the consensus" run_make mutants B="$build"
