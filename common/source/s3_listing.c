@@ -2,8 +2,9 @@
  * Listings of the S3 source.
  *
  * Life of a listing: ASK whether the bucket keeps versions -> pages by ListObjectVersions, if so, else by ListObjectsV2. The
- * first page with a version id leads to TRY: whether reads by id are allowed; the page comes again afterwards. From the first page on workers
- * ask for ranges of keys side by side (s3_split.h); each is a fetch with a parser. The entries of one page are given out at a time.
+ * first page with a version id leads to TRY: whether reads by id are allowed; the page comes again afterwards. From the first
+ * page on workers ask for ranges of keys side by side (s3_split.h); each is a fetch with a parser. The entries of one page are
+ * given out at a time.
  */
 #include <errno.h>
 #include <string.h>
