@@ -98,15 +98,17 @@
 	X(RETENTION_AGE, "spec.retention.age", DURATION, "0s", 0, 87600 * FIELD_H, NULL, ACTED,              \
 	  "How long a version is kept after a newer one took its place; 0: without end.")                    \
 	X(CACHE, "spec.cache", MAP, NULL, 0, 0, NULL, ACTED, "How the data is cached.")                      \
-	X(QUOTA, "spec.cache.quota", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACCEPTED,                     \
-	  "Most bytes on all nodes.")                                                                        \
+	X(QUOTA, "spec.cache.quota", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACTED,                        \
+	  "Most bytes of it that are cached.")                                                               \
+	X(FLOOR, "spec.cache.floor", QUANTITY, NULL, 1, 8191 * FIELD_PI, NULL, ACTED,                        \
+	  "Cached bytes that the needs of other datasets never take.")                                       \
 	X(TIERS, "spec.cache.tiers", ENUMS, NULL, 0, 2, "NVMe|DRAM", ACTED,                                  \
 	  "Tiers by preference; none: any.")                                                                 \
 	X(PLACEMENT, "spec.cache.placement", ENUM, NULL, 0, 2, "Auto|Local|Replicate", ACCEPTED,             \
 	  "Which nodes hold copies.")                                                                        \
 	X(REPLICAS, "spec.cache.replicas", NUMBER, NULL, 1, 64, NULL, ACCEPTED, "Copies in the cluster.")    \
-	X(PIN, "spec.cache.pin", BOOL, "false", 0, 1, NULL, ACCEPTED, "Never evicted to make room.")         \
-	X(TTL, "spec.cache.ttl", DURATION, NULL, FIELD_S, 87600 * FIELD_H, NULL, ACCEPTED,                   \
+	X(PIN, "spec.cache.pin", BOOL, "false", 0, 1, NULL, ACTED, "Never evicted to make room.")            \
+	X(TTL, "spec.cache.ttl", DURATION, NULL, FIELD_S, 87600 * FIELD_H, NULL, ACTED,                      \
 	  "Evicted when unused so long.")                                                                    \
 	X(PRELOAD, "spec.preload", MAP, NULL, 0, 0, NULL, ACTED, "Loads data before it is read.")            \
 	X(PRELOAD_PATHS, "spec.preload.paths", TEXTS, NULL, 0, 256, NULL, ACCEPTED,                          \

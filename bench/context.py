@@ -5,6 +5,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import tempfile
 
 import machine
 import programs
@@ -27,23 +28,29 @@ class Context:
         self.sums = {}  # CRC32C of each object, as hexadecimal
         self.costs = {"ours": [], "theirs": []}  # of the passes in the row that runs
         self.peak_node = 0  # bytes: the most that larder-node held in any row
+        self.tables = []  # of tables_runs()
         self._store = self._hot = None
         self.copies = work / "copies"
         self.copies.mkdir()
 
     # ---- tools ----
 
-    def tool(self, name, *words):
-        """Runs a program of bench/ and answers its JSON."""
+    def tool(self, name, *words, timeout=300):
+        """Runs a program of bench/ and answers its JSON. @timeout in seconds."""
         command = [str(self.build / "bench" / name), *map(str, words)]
         env = {**os.environ, "AWS_ACCESS_KEY_ID": programs.KEYS[0], "AWS_SECRET_ACCESS_KEY": programs.KEYS[1]}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=timeout, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr.strip() or f"{name} failed with {done.returncode}")
         return json.loads(done.stdout)
 
     def read(self, path, *words):
         return self.tool("larder-reader", "--file", path, *words)
+
+    def make_tables(self, *words):
+        """What larder-tables says of manifests in a folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.work) as folder:
+            return self.tool("larder-tables", "--folder", folder, *words, timeout=900)
 
     def sum_of(self, path):
         return self.read(path, "--crc")["crc"][0]

@@ -136,6 +136,16 @@ def public_trace():
     return str(target)
 
 
+def debian_contents():
+    """A file with the path of every file in Debian's packages, a line each: what apt-file reads, fetched once by mk/contents.sh."""
+    target = cache_folder() / "contents"
+    if not target.exists():
+        script = pathlib.Path(__file__).resolve().parent.parent / "mk/contents.sh"
+        if subprocess.run([str(script), str(target)], check=False).returncode:
+            raise Missing("Debian's Contents-amd64 could not be fetched (it needs apt-get and a Debian mirror)")
+    return str(target)
+
+
 # ---- stores ----
 
 

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -368,6 +369,73 @@ def policy_speed(ctx):
     evict = sorted(speed["evict_ns"] for speed in speeds)[len(speeds) // 2]
     return Figure([speed["lookups_per_s"] / 1e6 for speed in speeds],
                   [f"under an uncontended lock, Zipf 0.9; a victim and the object in its place {evict:.0f} ns"])
+
+
+# ---- tables ----
+
+TABLES, TABLES_CHANGES = 10_000_000, 10_000  # files, and those of them that the second version has otherwise
+TABLES_MEMORY = 6 << 30  # page cache that 10 M files fill: the builder's spool and the chunks of both versions
+LARGE = 100_000_000
+LARGE_DISK = 24 << 30  # bytes: spool and chunks
+
+
+def tables_runs(ctx):
+    """The same two versions of 10 M files a few times over: four rows look at them."""
+    if not ctx.tables:
+        with machine.BackedMemory(TABLES_MEMORY):
+            ctx.tables = [ctx.make_tables("--count", TABLES, "--changes", TABLES_CHANGES) for _ in range(min(3, ctx.rounds))]
+    return ctx.tables
+
+
+def build_costs(results):
+    """What the builds took besides time, in words."""
+    cpu = sorted(r["build_cpu_s"] / r["files"] for r in results)[len(results) // 2]
+    return f"{cpu * 1e9:.0f} ns of CPU a file, at most {max(r['memory'] for r in results) / MIB:.3g} MiB of memory"
+
+
+@row("tables-bytes", "a manifest of 10 M regular names, 16-byte validators, all of an entry", "bytes a file", 44, 32, False, "B")
+def tables_bytes(ctx):
+    runs = tables_runs(ctx)
+    result = runs[0]
+    return Figure([result["bytes"] / result["files"]],
+                  [f"{result['chunks']} chunks; {TABLES_CHANGES} changes among them add {result['added_bytes'] / MIB:.3g} MiB"])
+
+
+@row("tables-contents", "the same of the files that Debian's packages hold (Contents-amd64)", "bytes a file", 60, 44, False, "B")
+def tables_contents(ctx):
+    result = ctx.make_tables("--paths", programs.debian_contents(), "--count", LARGE, "--changes", 0)
+    return Figure([result["bytes"] / result["files"]],
+                  [f"{result['files']:,} files in {result['entries'] - result['files']:,} folders".replace(",", " ")])
+
+
+@row("tables-build", "a manifest of 10 M files, listed in order: files a second", "own figure", 1.0, 3.0, unit="M/s")
+def tables_build(ctx):
+    runs = tables_runs(ctx)
+    return Figure([r["files"] / r["build_s"] / 1e6 for r in runs], [build_costs(runs)])
+
+
+@row("tables-decode", "the entries of 10 M files decoded in order, warm", "own figure", 50, 120, unit="M/s")
+def tables_decode(ctx):
+    return Figure([r["entries"] / r["decode_s"] / 1e6 for r in tables_runs(ctx)], ["one thread"])
+
+
+@row("tables-diff", "two versions of 10 M files compared, 0.1 % of them changed", "own figure", 1.0, 0.3, False, "s")
+def tables_diff(ctx):
+    runs = tables_runs(ctx)
+    if any(r["changed"] != TABLES_CHANGES for r in runs):
+        raise RuntimeError(f"{[r['changed'] for r in runs]} changes were found of {TABLES_CHANGES}")
+    return Figure([r["diff_s"] for r in runs])
+
+
+@row("tables-lookup", "a path looked up among 100 M, at random, warm: p50", "own figure", 6, 3, False, "us")
+def tables_lookup(ctx):
+    if shutil.disk_usage(ctx.work).free < LARGE_DISK:
+        raise programs.Missing(f"100 M entries need {LARGE_DISK >> 30} GiB of disk")
+    result = ctx.make_tables("--count", LARGE, "--changes", 0)
+    notes = [f"p99 {result['lookup_p99_us']:.3g} us; {result['bytes'] / result['files']:.3g} bytes a file",
+             f"built by {result['files'] / result['build_s'] / 1e6:.2g} M/s, decoded by "
+             f"{result['entries'] / result['decode_s'] / 1e6:.3g} M/s, {build_costs([result])}"]
+    return Figure([result["lookup_p50_us"]], notes)
 
 
 # ---- memory ----

@@ -161,6 +161,8 @@ MUST_CHECK int cache_scrub(struct cache *c, struct cache_scrub *s);
 /* Why an object left a tier. */
 enum cache_cause {
 	CACHE_CAUSE_ROOM = 1, /* room was needed, and it was used least */
+	CACHE_CAUSE_QUOTA,    /* its dataset, or the group of that, was over its quota */
+	CACHE_CAUSE_UNUSED,   /* nobody used it for as long as its dataset's ttl */
 	CACHE_CAUSE_ASKED,    /* cache_evict() */
 	CACHE_CAUSE_BAD       /* its bytes or its sidecar were not what was written */
 };
@@ -216,9 +218,33 @@ struct cache_stats {
 /* What the whole cache did and holds. Counters are read one by one, without a stop. */
 void cache_stats_get(struct cache *c, struct cache_stats *ret);
 
-/* The same of one dataset: bytes that came from its source, bytes served by cache_read, bytes held. */
+/* What a dataset is promised of the tiers and what it may have, in physical bytes over all of them (docs/decisions/0043). */
+struct cache_limits {
+	uint64_t
+		floor; /* what others need never takes; 0: none. Floors that do not fit count in proportion */
+	uint64_t quota; /* is never exceeded: what is beyond is passed by; 0: none */
+	uint32_t group; /* number of its group, below CACHE_GROUPS_MAX; 0: none */
+	bool pin;       /* nothing of it makes room for others; its quota holds all the same */
+	int64_t ttl_ns; /* what was not used for so long goes; 0: it stays */
+};
+#define CACHE_GROUPS_MAX 256
+
+/* Dataset number @dataset is "namespace/name" @name: what the tiers hold under that name is its own. Again when limits change.
+ * Without this call a dataset has no limits, and its bytes are nobody's after a restart. 0, -ENOMEM (its limits hold, but others
+ * compete with its objects as if they were theirs until the next call). */
+MUST_CHECK int cache_dataset_tell(struct cache *c, uint32_t dataset, const char *name,
+				  const struct cache_limits *limits);
+/* It is gone: what is held of it stays, without limits, until room is needed. */
+void cache_dataset_forget(struct cache *c, uint32_t dataset);
+
+/* What the members of a group are promised, and may have, together; 0: nothing, no limit. */
+void cache_group_limit(struct cache *c, uint32_t group, uint64_t floor, uint64_t limit);
+uint64_t cache_group_bytes(struct cache *c, uint32_t group); /* that they hold */
+
+/* The same of one dataset: bytes that came from its source, bytes served by cache_read, physical bytes and objects held, and what
+ * its floor counts beside all others'. */
 struct cache_dataset_stats {
-	uint64_t source_bytes, served_bytes, cached_bytes, cached_objects;
+	uint64_t source_bytes, served_bytes, cached_bytes, cached_objects, floor;
 };
 void cache_dataset_stats_get(struct cache *c, uint32_t dataset, struct cache_dataset_stats *ret);
 

@@ -17,6 +17,10 @@ static const char *cause_name(enum cache_cause cause)
 	switch (cause) {
 	case CACHE_CAUSE_ROOM:
 		return "room";
+	case CACHE_CAUSE_QUOTA:
+		return "quota";
+	case CACHE_CAUSE_UNUSED:
+		return "unused";
 	case CACHE_CAUSE_ASKED:
 		return "asked";
 	case CACHE_CAUSE_BAD:

@@ -81,6 +81,7 @@ struct dataset {
 	} retention;
 	struct {
 		uint64_t quota_bytes;                       /* 0: none */
+		uint64_t floor_bytes;                       /* 0: none; at most the quota */
 		enum dataset_tier tiers[DATASET_TIERS_MAX]; /* by preference */
 		size_t tier_count;                          /* 0: any */
 		bool pin;

@@ -139,9 +139,9 @@ struct manifest_builder *manifest_builder_free(struct manifest_builder *b);
 DEFINE_CLEANUP(struct manifest_builder *, manifest_builder_free)
 
 /* Adds an entry in any order; strings are copied. Missing parent directories are made. Where two entries have one path
- * the one added later wins (a DIR merges with implied ones). A path that no file system can hold (empty or dot
- * components, a component over 255 bytes, over MANIFEST_PATH_MAX in all, NUL) is counted as skipped, and a file "a" beside
- * "a/b" loses against the directory; both answer 0. -ENOMEM, -EIO, -ENOSPC with words. */
+ * that of the higher source wins, of one source the one added later (a DIR merges with implied ones). A path that no file system
+ * can hold (empty or dot components, a component over 255 bytes, over MANIFEST_PATH_MAX in all, NUL) is counted as skipped, and a
+ * file "a" beside "a/b" loses against the directory; both answer 0. -ENOMEM, -EIO, -ENOSPC with words. */
 MUST_CHECK int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry *e,
 				    struct err *err);
 

@@ -39,6 +39,37 @@ def test_a_tier_stays_within_its_limit_and_reads_stay_right(origin, instance):
     assert held <= 20 << 20
 
 
+def test_a_quota_bounds_one_dataset_and_a_pinned_one_keeps_all_through_a_restart(origin, instance):
+    for i in range(24):
+        origin.put(f"a/f{i:02}", random_bytes(1 << 20, i))
+        origin.put(f"b/f{i:02}", random_bytes(1 << 20, 100 + i))
+    yaml = (s3_dataset(origin.endpoint, name="small", bucket="bucket, prefix: a", extra="  cache: {quota: 6Mi}\n") + "---\n"
+            + s3_dataset(origin.endpoint, name="kept", bucket="bucket, prefix: b", extra="  cache: {pin: true}\n"))
+
+    def cached():
+        return {d["name"]: d["cached_bytes"] for d in instance.json("status")["datasets"]}
+
+    def read(name, seed, files):
+        for i in range(files):
+            assert (instance.mount / name / f"f{i:02}").read_bytes() == random_bytes(1 << 20, seed + i), (name, i)
+
+    instance.start(yaml, disk="24Mi")
+    read("kept", 100, 10)
+    for _ in range(3):
+        read("small", 0, 24)
+        assert cached()["small"] <= 6 << 20
+    kept = cached()["kept"]
+    assert kept >= 10 << 20
+    assert {entry["cause"] for entry in instance.json("status", "--objects")["left"]} == {"quota"}
+    instance.down()
+    instance.up_process.wait(30)
+    instance.start(yaml, disk="24Mi")
+    wait_for("the former process's bytes to be counted", lambda: cached()["kept"] == kept)
+    before = origin.stats()["bytes"]
+    read("kept", 100, 10)
+    assert origin.stats()["bytes"] == before
+
+
 def test_status_tells_what_left_the_cache_and_why_and_what_would_go_next(origin, instance):
     for i in range(24):
         origin.put(f"train/f{i:02}", random_bytes(1 << 20, i))

@@ -77,9 +77,9 @@ def test_what_is_not_there_is_told_in_one_sentence(up, args, code, phrase):
 def test_fields_not_acted_on_are_named_at_up_and_in_status(folder, instance):
     (folder / "src").mkdir()
     (folder / "src/a").write_bytes(b"a")
-    instance.start(file_dataset(folder / "src", extra="  cache: {quota: 5Gi, ttl: 1h}\n"))
-    assert "spec.cache.quota is not acted on yet" in instance.output()
-    assert instance.json("status")["datasets"][0]["unacted"] == ["spec.cache.quota", "spec.cache.ttl"]
+    instance.start(file_dataset(folder / "src", extra="  cache: {placement: Local, quota: 5Gi, replicas: 2}\n"))
+    assert "spec.cache.placement is not acted on yet" in instance.output()
+    assert instance.json("status")["datasets"][0]["unacted"] == ["spec.cache.placement", "spec.cache.replicas"]
 
 
 def test_several_datasets_are_mounted_by_name(folder, instance):

@@ -339,3 +339,51 @@ def test_words_that_are_wrong_are_exit_2(args, words):
     done = subprocess.run([build_dir() / "bin/larder", "doctor", *args], capture_output=True, text=True, timeout=60,
                           check=False)
     assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+# ---- through a proxy
+
+
+class Wants407(http.server.BaseHTTPRequestHandler):
+    """A proxy that serves nobody without a credential."""
+
+    def do_GET(self):  # noqa: N802
+        self.send_response(407)
+        self.send_header("Proxy-Authenticate", "Basic realm=x")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_bucket_that_only_a_proxy_reaches(folder):
+    one = start("moto", folder)
+    proxy = Web(folder / "web", behind=int(one.endpoint.rsplit(":", 1)[1]))
+    try:
+        one.put("a", b"x" * 1000)
+        report, = doctor(folder, s3("http://127.0.0.1:1", f', proxy: "http://127.0.0.1:{proxy.proxy_port}"'), code=0)
+        assert steps(report) == [(s, "ok") for s in ("dns", "tcp", "clock", "credentials", "list", "get")]
+        assert "/bucket/a" in (proxy.folder / "proxy.log").read_text()
+    finally:
+        proxy.stop()
+        one.stop()
+
+
+def test_a_proxy_that_is_not_there(folder):
+    report, = doctor(folder, s3("http://127.0.0.1:1", f', proxy: "http://127.0.0.1:{free_port()}"'), code=1)
+    fails_at(report, "tcp", "", "proxy")
+    report, = doctor(folder, s3("http://127.0.0.1:1", ', proxy: "http://no-such-proxy.invalid:3128"'), code=1)
+    fails_at(report, "dns", "no-such-proxy.invalid", "proxy")
+
+
+def test_a_proxy_that_wants_a_credential(folder):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Wants407) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        report, = doctor(folder, s3("http://127.0.0.1:1", f', proxy: "http://127.0.0.1:{server.server_port}"'), code=1)
+        server.shutdown()
+    last = report["steps"][-1]
+    assert last["finding"] == "failed" and "407" in last["detail"], report
+    assert "the proxy wants a credential" in last["remedy"], last

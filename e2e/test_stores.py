@@ -352,3 +352,34 @@ def test_keys_that_expire_while_a_file_is_read_are_renewed_and_the_read_goes_on(
         thread.join()
         gate.server_close()
         origin.stop()
+
+
+def test_empty_objects_and_markers_of_folders(store, instance):
+    """A key that ends in a slash is a folder, with or without something below it; bytes of such a key are not shown."""
+    store.put("empty", b"")
+    store.put("deep/empty", b"")
+    store.put("alone/", b"")
+    store.put("full/", b"")
+    store.put("full/file", b"below a marker")
+    store.put("nested/one/", b"")
+    marked = ["alone", "deep", "full", "nested"]
+    try:
+        store.put("bytes/", b"bytes of a marker")
+        store.put("bytes/file", b"below")
+        marked.append("bytes")
+    except store.client.exceptions.ClientError as e:
+        assert store.name == "versitygw", e  # a folder there holds none
+    instance.start(dataset(store.endpoint))
+    assert sorted(os.listdir(instance.mount)) == sorted([*marked, "empty"])
+    for name in ("empty", "deep/empty"):
+        assert (instance.mount / name).stat().st_size == 0
+        assert (instance.mount / name).read_bytes() == b""
+    assert os.listdir(instance.mount / "alone") == []
+    assert os.listdir(instance.mount / "nested") == ["one"]
+    assert os.listdir(instance.mount / "nested/one") == []
+    assert (instance.mount / "full/file").read_bytes() == b"below a marker"
+    if "bytes" in marked:
+        assert os.listdir(instance.mount / "bytes") == ["file"]
+        assert (instance.mount / "bytes/file").read_bytes() == b"below"
+    status = instance.json("status")["datasets"][0]
+    assert int(status["files"]) == 3 + ("bytes" in marked), status

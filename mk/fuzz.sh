@@ -1,26 +1,32 @@
 #!/bin/sh
-# fuzz.sh BUILD SECONDS TARGET... - runs each libFuzzer program for SECONDS over its corpus. What it finds goes into
-# BUILD/corpus/NAME, an input that fails into BUILD/crash-NAME-*; coverage is printed.
+# fuzz.sh BUILD SECONDS SEED JOBS TARGET... - runs each libFuzzer program for SECONDS over its corpus, JOBS at a time. What it
+# finds goes into BUILD/corpus/NAME, an input that fails into BUILD/crash-NAME-*; coverage, runs and seed are printed.
 set -u
-build=$1
-seconds=$2
-shift 2
-passed=0 failed=0
-for target; do
-	name=$(basename "$target" _fuzz)
-	seeds=$(dirname "${target#"$build"/}")/corpus/$name
-	found=$build/corpus/$name
-	mkdir -p "$found"
-	if "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-		-artifact_prefix="$build/crash-$name-" "$found" "$seeds" >"$target.log" 2>&1; then
-		passed=$((passed + 1))
-		grep -E '^#[0-9]+.*DONE' "$target.log" | sed "s/^/  ok      $name: /"
+
+fuzz_one() { # BUILD SECONDS SEED TARGET
+	name=$(basename "$4" _fuzz)
+	seeds=$(dirname "${4#"$1"/}")/corpus/$name
+	mkdir -p "$1/corpus/$name"
+	if "$4" -max_total_time="$2" -seed="$3" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$1/crash-$name-" "$1/corpus/$name" "$seeds" >"$4.log" 2>&1; then
+		sed -n "s/^#\([0-9]*\).*DONE *\(cov: [0-9]*\).*\(corp: [0-9]*\).*/  ok      $name: \1 runs in $2 s from seed $3, \2, \3/p" \
+			"$4.log"
 	else
-		failed=$((failed + 1))
-		echo "  FAILED  $name"
-		tail -n 30 "$target.log"
-		grep -o 'Test unit written to .*' "$target.log"
+		echo "  FAILED  $name from seed $3"
+		tail -n 30 "$4.log"
 	fi
-done
+}
+
+if [ "$1" = --one ]; then
+	shift
+	fuzz_one "$@"
+	exit 0
+fi
+build=$1 seconds=$2 seed=$3 jobs=$4
+shift 4
+mkdir -p "$build"
+printf '%s\n' "$@" | xargs -P "$jobs" -I{} sh "$0" --one "$build" "$seconds" "$seed" {} | tee "$build/fuzz.log"
+passed=$(grep -c '^  ok ' "$build/fuzz.log")
+failed=$(($# - passed))
 echo "fuzz: $passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]

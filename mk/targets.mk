@@ -1,4 +1,4 @@
-.PHONY: sim mutants help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
+.PHONY: sim mutants coverage planted help deps build run test check tidy bench fuzz fuzzers e2e bare install uninstall clean FORCE
 
 help:
 	@echo 'make build      programs into $(B)/ (default)'
@@ -8,11 +8,13 @@ help:
 	@echo 'make test       everything: check by gcc and clang and under both sanitizers, tidy, e2e'
 	@echo 'make tidy       the style guide: layers, sizes, format, spelling, headers alone, shellcheck, clang-tidy, cppcheck'
 	@echo 'make e2e        end-to-end tests (root, /dev/fuse); ARGS= for pytest'
-	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY=name'
+	@echo 'make fuzz       libFuzzer over each decoder; SECONDS=$(SECONDS) each, ONLY="name ..." FUZZ_JOBS=$(FUZZ_JOBS)'
+	@echo 'make coverage   the lines of each decoder that its corpus reaches; under $(COVERED) percent fails; ONLY="name ..."'
 	@echo 'make sim        simulates groups of masters that fail; SIM_SECONDS=$(SIM_SECONDS) SEED=$(SEED) PROFILE=$(PROFILE)'
 	@echo 'make mutants    plants defects in the consensus; the simulator must find each; MUTANT_STEPS=$(MUTANT_STEPS)'
 	@echo 'make bench      the benchmarks (root), into docs/benchmarks.md; ROW="hot-seq ..." only these, ROUNDS=$(ROUNDS)'
-	@echo 'make soak       the long proofs: hundreds of kills and cycles, fuzzing; SECONDS=600 for each fuzz target'
+	@echo 'make soak       the long proofs: kills, cycles, fuzzing (SECONDS=600 a target), ...; STEP="fuzz planted ..."'
+	@echo 'make planted    off-by-ones in decoders that must be found: SANITIZE=address B=build/asan'
 	@echo 'make bare       run and test in bare Debian trees (root); SUITES="$(SUITES)" BARE_COMMANDS='
 	@echo 'make install uninstall    PREFIX=$(PREFIX) DESTDIR='
 	@echo 'make clean      remove $(B)/'
@@ -50,10 +52,11 @@ e2e: build
 # libFuzzer needs objects of its own, so they are made by clang in a folder of their own.
 SECONDS ?= 60
 ONLY ?=
-FUZZERS := $(if $(ONLY),$(filter %/$(ONLY)_fuzz,$(FUZZ_REPLAYS)),$(FUZZ_REPLAYS))
+FUZZERS := $(if $(ONLY),$(foreach n,$(ONLY),$(filter %/$(n)_fuzz,$(FUZZ_REPLAYS))),$(FUZZ_REPLAYS))
+FUZZ_JOBS ?= 1
 fuzz:
 	@$(MAKE) --no-print-directory fuzzers CC=clang B=$(B)/fuzz FUZZER=1
-	@sh mk/fuzz.sh $(B)/fuzz $(SECONDS) $(FUZZERS:$(B)/%=$(B)/fuzz/%)
+	@sh mk/fuzz.sh $(B)/fuzz $(SECONDS) $(SEED) $(FUZZ_JOBS) $(FUZZERS:$(B)/%=$(B)/fuzz/%)
 fuzzers: $(FUZZERS)
 
 # All rows write docs/benchmarks.md; some, named by ROW, only print their table.
@@ -108,7 +111,22 @@ mutants: $(SIM_PROGRAM)
 	@sh mk/mutants.sh $(B) $(MUTANT_STEPS) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
 		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS))  $(call quoted,$(LIBS))
 
-# The long proofs; SECONDS is for each fuzz target. Their last log is kept in docs/proofs/.
+# The long proofs, all or those of STEP; SECONDS is for each fuzz target. The last log of each is kept in docs/proofs/.
+STEP ?=
+soak: SECONDS = 600
 soak:
 	@sh mk/deps.sh $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
-	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS)
+	@$(MAKE) --no-print-directory build $(SIM_PROGRAM)
+	@sh mk/soak.sh $(MAKE) $(B) $(SECONDS) $(STEP)
+
+# What the corpora reach of the decoders, in percent of their lines.
+COVERED ?= 90
+coverage: $(FUZZERS)
+	@sh mk/coverage.sh $(B) $(COVERED) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
+		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS)) $(call quoted,$(LIBS)) $(FUZZERS)
+
+# Off-by-ones in decoders that their corpora (PLANTED_SECONDS=0, in a sanitized build) or libFuzzer must find.
+PLANTED_SECONDS ?= 0
+planted: $(FUZZ_REPLAYS)
+	@sh mk/planted.sh $(B) $(PLANTED_SECONDS) $(call quoted,$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(BASE_CFLAGS) $(WARNINGS)) \
+		$(call quoted,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(BASE_LDFLAGS) $(LDFLAGS)) $(call quoted,$(LIBS))

@@ -32,7 +32,9 @@ run_make() { # TARGET and variables; the parts choose B themselves
 }
 
 part unit run_make check B="$build"
+part coverage run_make coverage B="$build"
 part asan run_make check B="$build/asan" SANITIZE=address
+part planted run_make planted B="$build/asan" SANITIZE=address
 part tsan run_make check B="$build/tsan" SANITIZE=thread
 part clang run_make check B="$build/clang" CC=clang
 part sim run_make sim B="$build"

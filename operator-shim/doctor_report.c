@@ -103,9 +103,7 @@ static enum doctor_step judge_http(const struct dataset_source *s, bool listing,
 					: "give username and password, or token, by secretRef";
 		return DOCTOR_CREDENTIALS;
 	}
-	if (refusal->status == 407)
-		*ret_remedy = "the proxy wants a credential; put it into the proxy's URL";
-	else if (refusal->status == 403)
+	if (refusal->status == 403)
 		*ret_remedy = "the server lets nobody, or not this credential, read it; see its settings";
 	else
 		*ret_remedy = "check http.url, and that http.index fits what is there";
@@ -122,6 +120,8 @@ enum doctor_step doctor_judge(const struct dataset_source *s, bool listing, int 
 				      ? "let that uid in: setfacl -R -m u:UID:rX, chmod, or up --run-as"
 			      : code == -ESTALE ? "something writes there now; try again"
 						: "see the file system's own log: dmesg";
+	} else if (refusal->status == 407) {
+		*ret_remedy = "the proxy wants a credential; put it into the proxy's URL";
 	} else if (code == -ERR_UNREACHABLE && refusal->status >= 500) {
 		*ret_remedy = "the server is in trouble or busy; try again, and look at its log";
 	} else if ((code == -ERR_UNREACHABLE && refusal->status == 0) || code == -ETIMEDOUT) {
@@ -149,7 +149,11 @@ const char *doctor_contact_remedy(const struct dataset_source *s, enum http_stag
 			       : "check the host in s3.endpoint (or region, or the proxy), and this "
 				 "machine's name servers";
 	case HTTP_STAGE_CONNECT:
-		return "check the port, that the server runs, and firewalls or network policies between";
+		return s->kind == SOURCE_S3 && s->s3.proxy
+			       ? "check host and port of the proxy, that it runs, and firewalls or network "
+				 "policies between"
+			       : "check the port, that the server runs, and firewalls or network policies "
+				 "between";
 	case HTTP_STAGE_TLS:
 		return s->kind == SOURCE_S3
 			       ? "is it https? give the CA that signed the server's certificate by "

@@ -42,6 +42,7 @@ static void each_refusal_belongs_to_one_step_and_has_a_remedy(void **state)
 		{SOURCE_HTTP, true, false, -EACCES, 403, "", DOCTOR_LIST, "the server lets nobody"},
 		{SOURCE_HTTP, true, false, -ENOENT, 404, "", DOCTOR_LIST, "http.url"},
 		{SOURCE_HTTP, false, false, -EACCES, 407, "", DOCTOR_GET, "proxy"},
+		{SOURCE_S3, true, false, -ERR_CORRUPT, 407, "", DOCTOR_LIST, "proxy wants a credential"},
 		{SOURCE_FILE, true, false, -EACCES, 0, "", DOCTOR_LIST, "setfacl"},
 		{SOURCE_FILE, false, false, -ESTALE, 0, "", DOCTOR_GET, "writes there"},
 	};

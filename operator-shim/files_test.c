@@ -129,12 +129,12 @@ static void check_says_what_is_right_and_what_is_not(void **state)
 	const char *const paths[] = {a, b};
 	put(&f, "a.yaml",
 	    "apiVersion: larder.dev/v1alpha1\nkind: Dataset\nmetadata: {name: a}\nspec:\n  sources:\n"
-	    "  - {s3: {bucket: data}, secretRef: {name: keys}}\n  cache: {quota: 1Gi}\n");
+	    "  - {s3: {bucket: data}, secretRef: {name: keys}}\n  cache: {replicas: 2}\n");
 	FILE *o = open_memstream(&out, &out_len), *e = open_memstream(&errors, &errors_len);
 	assert_int_equal(check_files(paths, 1, o, e), 0);
 	(void)fflush(o);
 	assert_string_equal(out, "ok default/a\n"
-				 "note default/a: spec.cache.quota is not acted on yet\n"
+				 "note default/a: spec.cache.replicas is not acted on yet\n"
 				 "note default/a: Secret default/keys is in none of these files\n");
 	put(&f, "b.yaml", "kind: Datset\n");
 	assert_int_equal(check_files(paths, 2, o, e), 1);

@@ -29,7 +29,8 @@ static void usage(FILE *to)
 		    "  --connection-rate N      body bytes a second of each connection\n"
 		    "  --max-connections N      (default 256)\n"
 		    "  --require-auth KEY:SECRET   refuse requests not signed with it\n"
-		    "control: PUT or DELETE /_control/fault, GET /_control/stats, POST /_control/reset\n",
+		    "control: PUT or DELETE /_control/fault, GET /_control/stats, POST /_control/reset,\n"
+		    "  POST /_control/change/COUNT/SEED: so many made-up objects get another size and etag\n",
 		    to);
 }
 

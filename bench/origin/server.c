@@ -570,6 +570,7 @@ static void control(struct connection *c, const struct request *q)
 	char body[4096];
 	ssize_t len = read_body(c, q, body, sizeof body);
 	const char *what = q->path + strlen("_control/");
+	unsigned long long count, seed;
 	int status = 200;
 
 	if (len < 0) {
@@ -586,6 +587,8 @@ static void control(struct connection *c, const struct request *q)
 		faults_clear(s->faults);
 	else if (strcmp(what, "reset") == 0)
 		reset_stats(s);
+	else if (sscanf(what, "change/%llu/%llu", &count, &seed) == 2)
+		store_change(s->config.store, count, seed);
 	else
 		status = 404;
 	const char *words = status == 200 ? "ok\n" : "no such control or fault\n";

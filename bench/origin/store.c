@@ -189,6 +189,13 @@ static void sort_once(struct store *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void store_change(struct store *s, uint64_t count, uint64_t seed)
+{
+	sort_once(s);
+	for (uint64_t i = 0; i < count && s->count > 0; i++)
+		s->objects[synthetic_mix(seed + i) % s->count].size++;
+}
+
 /* Index of the first made-up object whose path is not before @path. */
 static size_t lower_bound(const struct store *s, const char *path)
 {

@@ -27,6 +27,9 @@ DEFINE_CLEANUP(struct store *, store_free)
  * end in K, M, G, T. Before the first request. 0, -EINVAL, -ENOMEM. */
 MUST_CHECK int store_add(struct store *s, const char *spec);
 
+/* Makes @count made-up objects, chosen by @seed, a byte longer, with other etags. Not while requests for them run. */
+void store_change(struct store *s, uint64_t count, uint64_t seed);
+
 struct store_object {
 	uint64_t size;
 	int64_t mtime_ns;

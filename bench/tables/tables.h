@@ -17,7 +17,7 @@ struct tables_config {
 	const char *folder; /* an empty one of ours; what is made there stays */
 	const char *paths;  /* a file with a path a line, in any order; NULL: regular paths */
 	uint64_t count;     /* entries without folders; with @paths at most so many */
-	uint64_t changes;   /* of the second version: so many files have another etag */
+	uint64_t changes;   /* of the second version: so many files have another etag; 0: it is not built */
 	uint64_t lookups;
 	uint64_t seed;
 };
@@ -26,9 +26,10 @@ struct tables_result {
 	uint64_t files, entries, chunks, bytes; /* of the first version; bytes: root and chunks */
 	uint64_t changed, added_bytes;          /* what the second one differs in, and wrote anew */
 	int64_t build_ns, list_ns, diff_ns; /* the first version's; every entry listed once; both compared */
+	int64_t build_cpu_ns;               /* of all processors */
 	int64_t decode_ns;                  /* all of its chunks from front to end */
 	uint64_t lookup_p50_ns, lookup_p99_ns;
-	uint64_t memory; /* RssAnon after the build, bytes */
+	uint64_t memory; /* the most that the first build had, bytes */
 };
 
 /* Builds two versions and measures. The files are those of its own folder, mapped and warm. 0, -errno with words. */

@@ -21,6 +21,8 @@ static struct body *body_alloc(struct tier *t, const struct body_spec *spec)
 	b->id = spec->id;
 	b->validator = spec->validator;
 	sidecar_name(b->key, spec->key);
+	b->share = spec->share;
+	b->share_name = spec->share_name;
 	b->size = spec->size;
 	b->blocks = sidecar_blocks(spec->size);
 	memcpy(b->boot, spec->boot, sizeof b->boot);
@@ -61,7 +63,11 @@ static int map_sidecar(struct body *b)
 /* One write(2), so that a kill leaves the old header or the new one. */
 static int write_header(struct body *b, bool sealed)
 {
-	struct sidecar_header h = {.sealed = sealed, .size = b->size, .id = b->id, .validator = b->validator};
+	struct sidecar_header h = {.sealed = sealed,
+				   .size = b->size,
+				   .id = b->id,
+				   .validator = b->validator,
+				   .share = b->share_name};
 	uint8_t bytes[SIDECAR_HEADER_BYTES];
 	memcpy(h.boot, b->boot, sizeof h.boot);
 	memcpy(h.key, b->key, sizeof h.key);
@@ -93,16 +99,17 @@ int body_create(struct tier *t, const struct body_spec *spec, struct body **ret)
 	CLEANUP(body_unref) struct body *b = body_alloc(t, spec);
 	if (!b)
 		return -ENOMEM;
-	if (!tier_take(t, charge))
-		return -ENOSPC;
-	int r = tier_judge(t, create_files(b));
+	int r = tier_take(t, b->share, charge);
+	if (r)
+		return r;
+	r = tier_judge(t, create_files(b));
 	if (r) {
 		tier_unlink(t, &b->id);
-		tier_give(t, charge);
+		tier_give(t, b->share, charge);
 		return r;
 	}
 	b->charged = charge;
-	(void)atomic_fetch_add(&t->objects, 1);
+	tier_came(t, b->share, false);
 	*ret = TAKE(b);
 	return 0;
 }
@@ -147,6 +154,7 @@ static const char *judge_sidecar(struct body *b, bool sealed_name)
 	if (h.size != b->size || hash256_compare(&h.id, &b->id) != 0 ||
 	    !validator_equal(&h.validator, &b->validator))
 		return "the sidecar is of another object";
+	b->share_name = h.share;
 	bool same_boot = memcmp(h.boot, b->boot, sizeof h.boot) == 0;
 	atomic_store(&b->have, sidecar_count(b->map, b->size));
 	atomic_store(&b->sealed, sealed_name);
@@ -186,10 +194,8 @@ int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bo
 			drop_log(b, why);
 		tier_unlink(t, &b->id);
 		if (charged) {
-			tier_give(t, charged);
-			(void)atomic_fetch_sub(&t->objects, 1);
-			if (charged_sealed)
-				(void)atomic_fetch_sub(&t->sealed, 1);
+			tier_give(t, spec->share, charged);
+			tier_left(t, spec->share, charged_sealed);
 		}
 		return -ENOENT;
 	}
@@ -197,10 +203,10 @@ int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bo
 		return tier_judge(t, r);
 	if (!charged) {
 		/* Old files are charged even beyond the limit: eviction then brings the tier back below it. */
-		(void)atomic_fetch_add(&t->used, physical);
-		(void)atomic_fetch_add(&t->objects, 1);
-		if (sealed)
-			(void)atomic_fetch_add(&t->sealed, 1);
+		if (b->share_name && t->shares)
+			b->share = share_of_name(t->shares, b->share_name);
+		tier_add(t, b->share, physical);
+		tier_came(t, b->share, sealed);
 	}
 	b->charged = charged ? charged : physical;
 	*ret = TAKE(b);
@@ -209,15 +215,16 @@ int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bo
 
 static int body_charge(struct body *b, uint64_t bytes)
 {
-	if (!tier_take(b->tier, bytes))
-		return -ENOSPC;
+	int r = tier_take(b->tier, b->share, bytes);
+	if (r)
+		return r;
 	(void)pthread_mutex_lock(&b->lock);
 	bool gone = b->unlinked;
 	if (!gone)
 		b->charged += bytes;
 	(void)pthread_mutex_unlock(&b->lock);
 	if (gone)
-		tier_give(b->tier, bytes);
+		tier_give(b->tier, b->share, bytes);
 	return gone ? -ENOENT : 0;
 }
 
@@ -226,9 +233,16 @@ static void body_discharge(struct body *b, uint64_t bytes)
 	(void)pthread_mutex_lock(&b->lock);
 	if (!b->unlinked) { /* else it gave back everything */
 		b->charged -= bytes;
-		tier_give(b->tier, bytes);
+		tier_give(b->tier, b->share, bytes);
 	}
 	(void)pthread_mutex_unlock(&b->lock);
+}
+
+void body_adopt(struct body *b, uint16_t share, uint64_t share_name)
+{
+	tier_move(b->tier, b->share, share, b->charged);
+	b->share = share;
+	b->share_name = share_name;
 }
 
 uint64_t body_charged(struct body *b)
@@ -367,9 +381,7 @@ uint64_t body_unlink(struct body *b)
 	if (was)
 		return 0;
 	tier_unlink(b->tier, &b->id);
-	tier_give(b->tier, bytes);
-	(void)atomic_fetch_sub(&b->tier->objects, 1);
-	if (atomic_load(&b->sealed))
-		(void)atomic_fetch_sub(&b->tier->sealed, 1);
+	tier_give(b->tier, b->share, bytes);
+	tier_left(b->tier, b->share, atomic_load(&b->sealed));
 	return bytes;
 }

@@ -23,6 +23,8 @@ struct body {
 	struct hash256 id;
 	struct validator validator;
 	char key[SIDECAR_KEY_BYTES];
+	uint16_t share; /* number of the share that it is counted in; changed before others use it */
+	uint64_t share_name;
 	uint64_t size, blocks;
 	uint8_t boot[SIDECAR_BOOT_BYTES]; /* this boot */
 	int fd, side_fd;
@@ -42,14 +44,17 @@ struct body_spec {
 	uint64_t size;
 	struct validator validator;
 	const char *key; /* borrowed */
+	uint16_t share;  /* that it is counted in; of an opened one: if its sidecar names none */
+	uint64_t share_name;
 	uint8_t boot[SIDECAR_BOOT_BYTES];
 };
 
-/* Makes a partial body with no blocks. 0, -ENOSPC when the tier has no room for the sidecar, -errno. */
+/* Makes a partial body with no blocks. 0; -ENOSPC, -EDQUOT when the tier has no room for the sidecar, or the share may not have
+ * it; -errno. */
 MUST_CHECK int body_create(struct tier *t, const struct body_spec *spec, struct body **ret);
 
-/* Opens what the tier holds of an object. @charged: bytes it was charged with before, 0: measured and charged now;
- * @charged_sealed: it was counted as sealed then.
+/* Opens what the tier holds of an object. @charged: bytes that spec->share was charged with before, 0: measured and charged now,
+ * to the share that its sidecar names; @charged_sealed: it was counted as sealed then.
  * 0, -ENOENT when there is nothing, or nothing that is valid (removed then, one log line), -errno. */
 MUST_CHECK int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bool charged_sealed,
 			 struct body **ret);
@@ -69,7 +74,8 @@ static inline bool body_full(const struct body *b)
 	return atomic_load(&b->have) == b->blocks;
 }
 
-/* Writes whole blocks (the object's last one may be short) from block @first on: bytes, CRC, bit. 0, -ENOSPC, -errno. */
+/* Writes whole blocks (the object's last one may be short) from block @first on: bytes, CRC, bit. 0, -ENOSPC,
+ * -EDQUOT, -errno. */
 MUST_CHECK int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len);
 
 /* Reads @len bytes whose blocks are there. Blocks that are read whole are verified. 0; -ERR_CORRUPT with the bad block,
@@ -87,6 +93,9 @@ MUST_CHECK int body_verify(struct body *b, uint8_t *buf);
 
 /* A new read-only descriptor of a sealed body, the caller's; -errno. */
 MUST_CHECK int body_file(struct body *b);
+
+/* It takes another share's room, which its sidecar learns when it is sealed or verified. Before others use it. */
+void body_adopt(struct body *b, uint16_t share, uint64_t share_name);
 
 /* Bytes it is charged with. */
 uint64_t body_charged(struct body *b);

@@ -107,6 +107,15 @@ static int check_config(const struct cache_config *config, struct err *err)
 	return 0;
 }
 
+/* What floors may claim together: else eviction could not make room. */
+static uint64_t room_for_floors(const struct cache_config *config)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < config->tier_count; i++)
+		bytes += watermark_low(config->tiers[i].bytes_max);
+	return bytes;
+}
+
 int cache_new_in_boot(const struct cache_config *config, const uint8_t boot[SIDECAR_BOOT_BYTES],
 		      struct cache **ret, struct err *err)
 {
@@ -123,18 +132,22 @@ int cache_new_in_boot(const struct cache_config *config, const uint8_t boot[SIDE
 	c->scrub_ns = config->scrub_ns;
 	c->ctx = config->ctx;
 	memcpy(c->boot, boot, sizeof c->boot);
+	c->began_ns = clock_wall_ns();
 	c->pool = pool_of(SEGMENT_BYTES, (size_t)(config->memory_max / SEGMENT_BYTES));
 	c->scratch = pool_of(SCRATCH_BYTES, SIZE_MAX); /* one for each thread that reads */
 	c->bucket_count = BUCKETS_FIRST;
 	c->buckets = mem_calloc(c->bucket_count, sizeof(struct cache_object *));
 	c->datasets = mem_calloc(CACHE_DATASETS_MAX, sizeof *c->datasets);
-	if (!c->buckets || !c->datasets)
+	c->share_of = mem_calloc(CACHE_DATASETS_MAX, sizeof *c->share_of);
+	r = shares_init(&c->shares, room_for_floors(config));
+	if (r || !c->buckets || !c->datasets || !c->share_of)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < config->tier_count; i++) {
 		c->tier_count = i + 1;
 		r = tier_init(&c->tiers[i], &config->tiers[i], err);
 		if (r)
 			return r;
+		c->tiers[i].shares = &c->shares;
 	}
 	r = ledger_init(c);
 	if (r == 0)
@@ -246,6 +259,8 @@ struct cache *cache_free(struct cache *c)
 	index_done(&c->index);
 	(void)mem_free(c->buckets);
 	(void)mem_free(c->datasets);
+	(void)mem_free(c->share_of);
+	shares_done(&c->shares);
 	locks_done(c);
 	return mem_free(c);
 }
@@ -407,7 +422,7 @@ static void table_remove(struct cache *c, struct cache_object *o)
 	struct index_entry e = {.id = o->id,
 				.bytes = MAX(body_charged(o->body), 1),
 				.used_ns = atomic_load(&o->used_ns),
-				.dataset = (uint16_t)o->dataset,
+				.share = o->body->share,
 				.tier = (uint8_t)(o->body->tier - c->tiers),
 				.sealed = atomic_load(&o->body->sealed)};
 	ledger_put(o, o->body->tier, e.bytes);
@@ -457,13 +472,6 @@ void scratch_give(struct cache *c, uint8_t *buf)
 	(void)pthread_mutex_unlock(&c->scratch_lock);
 }
 
-void counter_less(atomic_uint_fast64_t *counter, uint64_t less)
-{
-	uint_fast64_t was = atomic_load(counter);
-	while (!atomic_compare_exchange_weak(counter, &was, was > less ? was - less : 0))
-		;
-}
-
 void histogram_add(struct histogram *h, int64_t ns)
 {
 	int i = 0;
@@ -493,15 +501,15 @@ static void tier_stats_get(struct tier *t, struct cache_tier_stats *ret)
 	ret->evicted = atomic_load(&t->evicted);
 	ret->evicted_bytes = atomic_load(&t->evicted_bytes);
 	ret->failed = atomic_load(&t->failed);
-	ret->bytes_high = tier_high(t);
-	ret->bytes_low = tier_low(t);
+	ret->bytes_high = watermark_high(t->bytes_max);
+	ret->bytes_low = watermark_low(t->bytes_max);
 }
 
 static void policy_stats_add(struct cache *c, size_t tier, struct cache_tier_stats *ret)
 {
 	struct policy_stats s;
 	(void)pthread_mutex_lock(&c->lock);
-	policy_stats_get(c->policies[tier], &s);
+	ledger_stats(c, tier, &s);
 	(void)pthread_mutex_unlock(&c->lock);
 	ret->newcomers = s.small;
 	ret->residents = s.main;
@@ -536,14 +544,4 @@ void cache_stats_get(struct cache *c, struct cache_stats *ret)
 	(void)pthread_mutex_unlock(&c->fetch_lock);
 	histogram_get(&c->read_latency, &ret->read_latency);
 	histogram_get(&c->fill_latency, &ret->fill_latency);
-}
-
-void cache_dataset_stats_get(struct cache *c, uint32_t dataset, struct cache_dataset_stats *ret)
-{
-	CHECK(dataset < CACHE_DATASETS_MAX);
-	const struct dataset_counters *d = &c->datasets[dataset];
-	*ret = (struct cache_dataset_stats){.source_bytes = atomic_load(&d->source_bytes),
-					    .served_bytes = atomic_load(&d->served_bytes),
-					    .cached_bytes = atomic_load(&d->cached_bytes),
-					    .cached_objects = atomic_load(&d->cached_objects)};
 }

@@ -14,13 +14,12 @@
 #include "common/base/hash.h"
 
 #define INDEX_ENTRIES_MAX ((size_t)4 << 20) /* objects more than this are not kept */
-#define INDEX_NO_DATASET  UINT16_MAX        /* found by the scan: whose it is shows when it is read */
 
 struct index_entry {
 	struct hash256 id;
 	uint64_t bytes;  /* physical; 0: a free slot of the table */
 	int64_t used_ns; /* last use, since 1970 */
-	uint16_t dataset;
+	uint16_t share;  /* whose room it takes (share.h) */
 	uint8_t tier;
 	bool sealed;
 };

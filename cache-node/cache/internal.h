@@ -16,6 +16,7 @@
 #include "cache-node/cache/body.h"
 #include "cache-node/cache/index.h"
 #include "cache-node/cache/policy.h"
+#include "cache-node/cache/share.h"
 #include "cache-node/cache/tier.h"
 #include "cache-node/fill/plan.h"
 #include "cache-node/fill/pool.h"
@@ -40,7 +41,20 @@ struct histogram {
 };
 
 struct dataset_counters {
-	atomic_uint_fast64_t source_bytes, served_bytes, cached_bytes, cached_objects;
+	atomic_uint_fast64_t source_bytes, served_bytes;
+};
+
+/* Objects that compete for room among each other, by tier: those of one share that has limits, or all others. */
+struct pool_of_share {
+	uint16_t share; /* SHARE_NOBODYS: of all that have no pool of their own */
+	struct policy *policies[CACHE_TIERS_MAX];
+	bool stuck[CACHE_TIERS_MAX]; /* nothing there may go, as eviction found a moment ago */
+};
+
+struct ledger {
+	struct pool_of_share *pools; /* the first is that of all others */
+	size_t count;
+	uint16_t *number; /* of a share's pool; SHARES_MAX of them */
 };
 
 struct cache {
@@ -53,12 +67,14 @@ struct cache {
 	struct counters counters;
 	struct histogram read_latency, fill_latency;
 	struct dataset_counters *datasets; /* CACHE_DATASETS_MAX */
+	struct shares shares;
+	_Atomic uint16_t *share_of; /* of a dataset's number; CACHE_DATASETS_MAX; SHARE_NOBODYS: not told */
 
 	pthread_mutex_t lock;                          /* of the table of live objects and of the index */
 	struct cache_object **buckets;                 /* lock */
 	size_t bucket_count, live;                     /* lock */
 	struct index index;                            /* lock */
-	struct policy *policies[CACHE_TIERS_MAX];      /* lock; of each tier */
+	struct ledger ledger;                          /* lock */
 	struct cache_departure left[CACHE_DEPARTURES]; /* lock; a ring */
 	uint64_t left_count;                           /* lock; how many ever left */
 	bool evicting;                                 /* lock; cache_get() of that id waits */
@@ -102,6 +118,8 @@ struct cache {
 	pthread_t scrubber;
 	int64_t scrub_ns; /* in which everything is checked; 0: only when asked */
 	bool scrub_runs, scrub_ends;
+	int64_t began_ns;                      /* since 1970 */
+	atomic_bool ttls_changed;              /* what is not used is looked for at once */
 	atomic_bool quit;                      /* the scan and eviction give up early */
 	atomic_bool pressure[CACHE_TIERS_MAX]; /* a write found the tier full */
 	bool timer_runs, keeper_runs, repliers_run;
@@ -118,6 +136,7 @@ struct cache_object {
 	uint8_t tiers[CACHE_TIERS_MAX];
 	uint32_t dataset;
 	uint8_t listed;              /* cache.lock: 1 + number of the tier whose policy knows it; 0: none */
+	uint16_t share;              /* cache.lock: of its body, and whose policy knows it */
 	atomic_uint_fast64_t served; /* bytes answered by the daemon since it is live */
 	int64_t timeout_ns;
 	int64_t expired_ns; /* lock: when a wait last ran into its deadline; see EXPIRED_WINDOW_NS */
@@ -154,12 +173,13 @@ struct cache_object *cache_find_key(struct cache *c, uint64_t key);         /* t
 uint8_t *scratch_take(struct cache *c); /* SCRATCH_BYTES; NULL: no memory */
 void scratch_give(struct cache *c, uint8_t *buf);
 
-/* Takes bytes off a counter without going below 0: what tiers give back is more exact than what was added. */
-void counter_less(atomic_uint_fast64_t *counter, uint64_t less);
+/* The share of a dataset, made when it has none. */
+uint16_t cache_share_of(struct cache *c, uint32_t dataset);
 
 /* object.c */
 void object_lookup(struct cache_object *o);
-struct body *object_body_to_fill(struct cache_object *o); /* counted; NULL: no tier has room */
+/* The body to write to, counted. 0; -ENOSPC: no tier has room, -EDQUOT: its share may not have more, and *ret is NULL. */
+MUST_CHECK int object_body_to_fill(struct cache_object *o, struct body **ret);
 void object_seal(struct cache_object *o, struct body *b);
 /* Reading @b failed at @block: the block, or the sealed body as a whole, is dropped. */
 void object_bad_block(struct cache_object *o, struct body *b, uint64_t block, int code);

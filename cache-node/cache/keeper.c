@@ -11,15 +11,15 @@
 #include <unistd.h>
 
 #include "cache-node/cache/boot.h"
+#include "cache-node/cache/expire.h"
 #include "cache-node/cache/ledger.h"
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 
-#define NAME_DIGITS   (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
-#define RESTORE_BATCH 1000                    /* objects told to a policy under one lock */
-#define VICTIM_TURNS  64                      /* objects looked at under one lock */
+#define RESTORE_BATCH 1000 /* objects told to a policy under one lock */
+#define VICTIM_TURNS  64   /* objects looked at under one lock */
 
 /* What the scan found of a tier, to be told to its policy in order. */
 struct found {
@@ -52,20 +52,19 @@ static bool stat_file(struct tier *t, const struct hash256 *id, enum tier_file f
 	return fstatat(t->objects_fd, path, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode);
 }
 
-/* Whether a partial object can still be used: its sidecar is good and of this boot. */
-static bool part_is_usable(struct cache *c, struct tier *t, const struct hash256 *id)
+/* The header of its sidecar; false: there is none that is good. The table behind it is checked when the object is opened. */
+static bool read_header(struct tier *t, const struct hash256 *id, struct sidecar_header *ret)
 {
 	CLEANUP(fd_close) int fd = tier_open(t, id, TIER_SIDE, O_RDONLY);
 	uint8_t bytes[SIDECAR_HEADER_BYTES];
-	if (fd < 0 || fd_pread_full(fd, bytes, sizeof bytes, 0) != 0)
-		return false;
-	/* The boot id stands at 24 (docs/formats/sidecar.md); the rest is checked when the object is opened. */
-	return memcmp(bytes + 24, c->boot, SIDECAR_BOOT_BYTES) == 0;
+	return fd >= 0 && fd_pread_full(fd, bytes, sizeof bytes, 0) == 0 &&
+	       sidecar_decode_header(bytes, ret) == 0;
 }
 
-/* One file of the scan. Under cache.lock, so that no object comes to life meanwhile. */
+/* One file of the scan, and the header of its sidecar, NULL without one. Under cache.lock, so that no object comes to life
+ * meanwhile. */
 static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, enum tier_file file,
-		      struct found_list *found)
+		      const struct sidecar_header *h, struct found_list *found)
 {
 	struct tier *t = &c->tiers[tier];
 	struct stat data, side;
@@ -76,11 +75,13 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 	bool has_side = stat_file(t, id, TIER_SIDE, &side);
 	if (file == TIER_SIDE && (has_data || has_part))
 		return; /* comes, or came, by the name of its data */
-	bool usable = has_data && has_side && (file == TIER_DATA || part_is_usable(c, t, id));
-	struct index_entry e = {
-		.id = *id, .dataset = INDEX_NO_DATASET, .tier = (uint8_t)tier, .sealed = file == TIER_DATA};
+	/* What is partial is of use in the boot that wrote it. A damaged sidecar of a sealed object is told when that is used. */
+	bool usable = has_data && has_side &&
+		      (file == TIER_DATA || (h && memcmp(h->boot, c->boot, SIDECAR_BOOT_BYTES) == 0));
+	struct index_entry e = {.id = *id, .tier = (uint8_t)tier, .sealed = file == TIER_DATA};
 	if (usable) {
 		e.bytes = MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1);
+		e.share = h ? share_of_name(&c->shares, h->share) : SHARE_NOBODYS;
 		e.used_ns = (int64_t)data.st_mtim.tv_sec * NS_PER_S + data.st_mtim.tv_nsec;
 		usable = index_put(&c->index, &e) == 0;
 	}
@@ -89,9 +90,8 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 		return;
 	}
 	found_add(found, index_key(id), e.used_ns);
-	(void)atomic_fetch_add(&t->used, e.bytes);
-	(void)atomic_fetch_add(&t->objects, 1);
-	(void)atomic_fetch_add(&t->sealed, e.sealed);
+	tier_add(t, e.share, e.bytes);
+	tier_came(t, e.share, e.sealed);
 }
 
 static void scan_folder(struct cache *c, size_t tier, const char *folder, struct found_list *found)
@@ -113,8 +113,10 @@ static void scan_folder(struct cache *c, size_t tier, const char *folder, struct
 				       0); /* the folder is ours alone; what is no file stays */
 			continue;
 		}
+		struct sidecar_header h;
+		bool known = file != TIER_SIDE && read_header(t, &id, &h);
 		(void)pthread_mutex_lock(&c->lock);
-		scan_file(c, tier, &id, file, found);
+		scan_file(c, tier, &id, file, known ? &h : NULL, found);
 		(void)pthread_mutex_unlock(&c->lock);
 	}
 	(void)closedir(d);
@@ -137,9 +139,7 @@ static void restore(struct cache *c, size_t tier, struct found_list *found)
 			uint64_t key = found->items[i].key;
 			const struct index_entry *e = index_find_key(&c->index, key);
 			if (e && e->tier == tier)
-				(void)!policy_restore(
-					c->policies[tier], key,
-					e->bytes); /* without memory: no victim until it is used */
+				ledger_restore_indexed(c, e);
 		}
 		(void)pthread_mutex_unlock(&c->lock);
 	}
@@ -160,11 +160,11 @@ static void scan(struct cache *c)
 }
 
 /* A victim that is live, with a reference, which goes. The bytes that it set free. */
-static uint64_t evict_live(struct cache_object *o, size_t tier)
+static uint64_t evict_live(struct cache_object *o, size_t tier, enum cache_cause cause)
 {
 	struct cache *c = o->cache;
 	uint64_t freed = 0;
-	if (object_drop(o, false, CACHE_CAUSE_ROOM, &freed) != 0) { /* somebody was faster: it stays */
+	if (object_drop(o, false, cause, &freed) != 0) { /* somebody was faster: it stays */
 		(void)pthread_mutex_lock(&c->lock);
 		if (o->listed == tier + 1)
 			ledger_restore(o, &c->tiers[tier], object_charged(o));
@@ -185,7 +185,7 @@ uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum ca
 		return 0;
 	e = *found;
 	(void)index_take(&c->index, &e.id, NULL);
-	policy_remove(c->policies[tier], key);
+	ledger_remove_indexed(c, &e);
 	c->evicting = true;
 	c->evicting_id = e.id;
 	(void)pthread_mutex_unlock(&c->lock);
@@ -193,14 +193,8 @@ uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum ca
 	struct cache_departure d = ledger_describe_indexed(c, &e);
 	d.cause = cause;
 	tier_unlink(t, &e.id);
-	tier_give(t, e.bytes);
-	(void)atomic_fetch_sub(&t->objects, 1);
-	(void)atomic_fetch_sub(&t->sealed, e.sealed);
-	if (e.dataset != INDEX_NO_DATASET) {
-		struct dataset_counters *n = &c->datasets[e.dataset];
-		counter_less(&n->cached_bytes, e.bytes);
-		counter_less(&n->cached_objects, 1);
-	}
+	tier_give(t, e.share, e.bytes);
+	tier_left(t, e.share, e.sealed);
 	ledger_left(c, &d);
 	*ret = d;
 	(void)pthread_mutex_lock(&c->lock);
@@ -209,23 +203,22 @@ uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum ca
 	return e.bytes;
 }
 
-/* One step: a victim is looked for and goes. 0, with *ret_freed, -EAGAIN, -ENOENT. */
-static int evict_one(struct cache *c, size_t tier, uint64_t *ret_freed)
+/* The victim goes. The bytes that it set free. Under cache.lock, which it lets go. */
+static uint64_t evict_unlock(struct cache *c, size_t tier, uint64_t key, enum cache_cause cause)
 {
 	struct cache_departure d;
-	uint64_t key;
-	*ret_freed = 0;
-	(void)pthread_mutex_lock(&c->lock);
-	int r = ledger_victim(c, tier, VICTIM_TURNS, &key);
-	struct cache_object *o = r == 0 ? cache_find_key(c, key) : NULL;
+	uint64_t freed = 0;
+	struct cache_object *o = cache_find_key(c, key);
 	if (o)
 		(void)cache_ref(o);
-	else if (r == 0)
-		*ret_freed = keeper_drop_indexed(c, key, tier, CACHE_CAUSE_ROOM, &d);
+	else
+		freed = keeper_drop_indexed(c, key, tier, cause, &d);
 	(void)pthread_mutex_unlock(&c->lock);
 	if (o)
-		*ret_freed = evict_live(o, tier);
-	return r;
+		freed = evict_live(o, tier, cause);
+	(void)atomic_fetch_add(&c->tiers[tier].evicted, freed > 0);
+	(void)atomic_fetch_add(&c->tiers[tier].evicted_bytes, freed);
+	return freed;
 }
 
 static void evict_tier(struct cache *c, size_t tier)
@@ -235,31 +228,65 @@ static void evict_tier(struct cache *c, size_t tier)
 	if (!pressure && !tier_is_high(t))
 		return;
 	/* A device may be full before our limit is reached: then a tenth of what we have there goes. */
-	uint64_t low = tier_is_high(t) ? tier_low(t) : atomic_load(&t->used) / 10 * 9;
+	uint64_t low = tier_is_high(t) ? watermark_low(t->bytes_max) : atomic_load(&t->used) / 10 * 9;
 	int r = 0;
 	while (r != -ENOENT && atomic_load(&t->used) > low && !atomic_load(&c->quit)) {
-		uint64_t freed;
-		r = evict_one(c, tier, &freed);
-		(void)atomic_fetch_add(&t->evicted, freed > 0);
-		(void)atomic_fetch_add(&t->evicted_bytes, freed);
+		uint64_t key;
+		(void)pthread_mutex_lock(&c->lock);
+		r = ledger_victim(c, tier, VICTIM_TURNS, &key);
+		if (r == 0)
+			(void)evict_unlock(c, tier, key, CACHE_CAUSE_ROOM);
+		else
+			(void)pthread_mutex_unlock(&c->lock);
 	}
+}
+
+/* Who is over a quota gives of its own. */
+static void evict_shares(struct cache *c)
+{
+	while (!atomic_load(&c->quit)) {
+		uint64_t key;
+		(void)pthread_mutex_lock(&c->lock);
+		size_t pool = ledger_over(c);
+		size_t tier = pool ? ledger_fullest(c, pool) : 0;
+		int r = pool ? ledger_victim_of(c, pool, tier, VICTIM_TURNS, &key) : -ENOENT;
+		if (r == 0)
+			(void)evict_unlock(c, tier, key, CACHE_CAUSE_QUOTA);
+		else
+			(void)pthread_mutex_unlock(&c->lock);
+		if (!pool)
+			return;
+	}
+}
+
+/* All that has to go now goes. */
+static void evict(struct cache *c)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	ledger_begin(c);
+	(void)pthread_mutex_unlock(&c->lock);
+	evict_shares(c);
+	for (size_t i = 0; i < c->tier_count; i++)
+		evict_tier(c, i);
 }
 
 static void *run(void *arg)
 {
 	struct cache *c = arg;
+	int64_t look_ns = 0;
 	scan(c);
 	(void)pthread_mutex_lock(&c->keeper_lock);
 	while (!c->keeper_stop) {
 		c->keeper_poked = false;
 		(void)pthread_mutex_unlock(&c->keeper_lock);
-		for (size_t i = 0; i < c->tier_count; i++)
-			evict_tier(c, i);
+		evict(c);
+		if (atomic_exchange(&c->ttls_changed, false) || clock_mono_ns() >= look_ns)
+			look_ns = expire_run(c);
 		(void)pthread_mutex_lock(&c->keeper_lock);
 		c->keeper_idle = !c->keeper_poked;
 		(void)pthread_cond_broadcast(&c->keeper_rests);
-		while (!c->keeper_poked && !c->keeper_stop)
-			(void)pthread_cond_wait(&c->keeper_wake, &c->keeper_lock);
+		while (!c->keeper_poked && !c->keeper_stop && clock_mono_ns() < look_ns)
+			clock_cond_wait_until(&c->keeper_wake, &c->keeper_lock, look_ns);
 		c->keeper_idle = false;
 	}
 	(void)pthread_mutex_unlock(&c->keeper_lock);

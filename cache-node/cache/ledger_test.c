@@ -106,7 +106,8 @@ static void reads_of_an_open_file_beyond_the_first_pass_are_uses(void **state)
 		while (rows[i].passes && cache_object_state(o) != CACHE_COMPLETE)
 			sched_yield();
 		(void)pthread_mutex_lock(&rig->cache->lock);
-		uint32_t next = policy_peek(rig->cache->policies[0], &key, 1); /* passes over what was used */
+		uint32_t next = policy_peek(rig->cache->ledger.pools[0].policies[0], &key,
+					    1); /* passes over what was used */
 		(void)pthread_mutex_unlock(&rig->cache->lock);
 		assert_int_equal(next, rows[i].passes && !rows[i].used);
 	}
@@ -256,13 +257,13 @@ static void eviction_among_many_objects_holds_the_lock_for_moments(void **state)
 	cache_settle(c);
 	(void)pthread_mutex_lock(&c->lock);
 	for (uint64_t i = 0; i < MANY; i++) {
-		struct index_entry e = {
-			.id = hash256_of(&i, sizeof i), .bytes = 1024, .dataset = INDEX_NO_DATASET};
+		struct index_entry e = {.id = hash256_of(&i, sizeof i), .bytes = 1024};
 		assert_int_equal(index_put(&c->index, &e), 0);
-		assert_int_equal(policy_restore(c->policies[0], index_key(&e.id), e.bytes), 0);
+		tier_add(&c->tiers[0], SHARE_NOBODYS, e.bytes);
+		tier_came(&c->tiers[0], SHARE_NOBODYS, false);
+		assert_int_equal(policy_restore(c->ledger.pools[0].policies[0], index_key(&e.id), e.bytes),
+				 0);
 	}
-	atomic_fetch_add(&c->tiers[0].used, MANY * 1024ull);
-	atomic_fetch_add(&c->tiers[0].objects, MANY);
 	c->tiers[0].bytes_max = MANY * 1024ull;
 	(void)pthread_mutex_unlock(&c->lock);
 	assert_int_equal(pthread_create(&thread, NULL, probe, &p), 0);
@@ -277,7 +278,7 @@ static void eviction_among_many_objects_holds_the_lock_for_moments(void **state)
 		      (int)s.evicted, (int)(took / NS_PER_MS), (int)(p.worst_ns / 1000));
 	assert_true(s.evicted > 0);
 	assert_true(s.bytes_used <= s.bytes_low);
-	atomic_fetch_sub(&c->tiers[0].used, s.objects * 1024); /* they never were */
+	tier_give(&c->tiers[0], SHARE_NOBODYS, s.objects * 1024); /* they never were */
 }
 
 int main(void)

@@ -18,18 +18,9 @@ static struct body_spec body_spec_of(const struct cache_object *o)
 {
 	struct body_spec s = {.id = o->id, .size = o->size, .validator = o->validator, .key = o->key};
 	memcpy(s.boot, o->cache->boot, sizeof s.boot);
+	s.share = cache_share_of(o->cache, o->dataset);
+	s.share_name = share_get(&o->cache->shares, s.share).name;
 	return s;
-}
-
-static struct dataset_counters *counters_of(struct cache_object *o)
-{
-	return &o->cache->datasets[o->dataset];
-}
-
-static void held_less(struct cache_object *o, uint64_t bytes)
-{
-	counter_less(&counters_of(o)->cached_bytes, bytes);
-	counter_less(&counters_of(o)->cached_objects, 1);
 }
 
 /* What the tiers hold of it, or nothing, is known now; @known: its entry of the index, NULL without one. Under file_lock. */
@@ -38,13 +29,18 @@ static void lookup_ends(struct cache_object *o, struct body *b, const struct ind
 	struct cache *c = o->cache;
 	size_t tier = b ? (size_t)(b->tier - c->tiers) : CACHE_TIERS_MAX;
 	bool lost = known && known->tier != tier;
+	bool moves = known && b && known->share != b->share;
 	(void)pthread_mutex_lock(&c->lock);
-	if (known)
+	if (known) {
 		o->listed = (uint8_t)(known->tier + 1);
-	if (lost)
+		o->share = known->share;
+	}
+	if (lost || moves)
 		ledger_remove(o);
-	if (b)
+	if (b) {
+		o->share = b->share;
 		ledger_restore(o, b->tier, body_charged(b)); /* stays where it is if it is known */
+	}
 	(void)pthread_mutex_lock(&o->lock);
 	o->body = b;
 	(void)pthread_mutex_unlock(&o->lock);
@@ -57,12 +53,19 @@ static void lookup_ends(struct cache_object *o, struct body *b, const struct ind
 	}
 }
 
+/* Whose dataset is not here any more, or never was known, is counted to who uses it now. */
+static void adopt(struct cache *c, struct body *b, const struct body_spec *spec)
+{
+	if (b->share != spec->share && share_get(&c->shares, b->share).dataset == SHARE_UNTOLD)
+		body_adopt(b, spec->share, spec->share_name);
+}
+
 /* Looks for the object on the tiers, once, before anybody uses it. */
 void object_lookup(struct cache_object *o)
 {
 	struct cache *c = o->cache;
 	struct body_spec spec = body_spec_of(o);
-	struct index_entry known = {.dataset = INDEX_NO_DATASET};
+	struct index_entry known;
 	struct body *b = NULL;
 	(void)pthread_mutex_lock(&o->file_lock);
 	if (atomic_load(&o->opened)) { /* somebody else did it while we waited for the lock */
@@ -74,16 +77,13 @@ void object_lookup(struct cache_object *o)
 	(void)pthread_mutex_unlock(&c->lock);
 	for (size_t i = 0; i < c->tier_count && !b; i++) {
 		bool here = indexed && known.tier == i;
-		int r = body_open(&c->tiers[i], &spec, here ? known.bytes : 0, here && known.sealed, &b);
-		if (r && here && known.dataset != INDEX_NO_DATASET) {
-			counter_less(&c->datasets[known.dataset].cached_bytes, known.bytes);
-			counter_less(&c->datasets[known.dataset].cached_objects, 1);
-		}
+		struct body_spec s = spec;
+		if (here)
+			s.share = known.share;
+		(void)!body_open(&c->tiers[i], &s, here ? known.bytes : 0, here && known.sealed, &b);
 	}
-	if (b && known.dataset == INDEX_NO_DATASET) {
-		(void)atomic_fetch_add(&counters_of(o)->cached_bytes, body_charged(b));
-		(void)atomic_fetch_add(&counters_of(o)->cached_objects, 1);
-	}
+	if (b)
+		adopt(c, b, &spec);
 	bool seal = b && o->size && body_full(b) && !atomic_load(&b->sealed) && body_seal(b) == 0;
 	lookup_ends(o, b, indexed ? &known : NULL);
 	(void)pthread_mutex_unlock(&o->file_lock);
@@ -91,24 +91,32 @@ void object_lookup(struct cache_object *o)
 		c->sealed(c->ctx, &o->id);
 }
 
-static bool tier_fits(const struct tier *t, const struct cache_object *o)
+static uint64_t bytes_needed(const struct cache_object *o)
 {
-	uint64_t need = tier_round(o->size) + tier_round(sidecar_bytes(o->size));
-	return !atomic_load(&t->failed) && need <= t->bytes_max;
+	return tier_round(o->size) + tier_round(sidecar_bytes(o->size));
 }
 
-/* A new body in the first tier by preference that takes it. */
-static struct body *make_body(struct cache_object *o)
+static bool tier_fits(const struct tier *t, const struct cache_object *o)
+{
+	return !atomic_load(&t->failed) && bytes_needed(o) <= t->bytes_max;
+}
+
+/* A new body in the first tier by preference that takes it. NULL, with *ret: -ENOSPC, -EDQUOT. */
+static struct body *make_body(struct cache_object *o, int *ret)
 {
 	struct cache *c = o->cache;
 	struct body_spec spec = body_spec_of(o);
 	bool tried[CACHE_TIERS_MAX] = {false};
 	struct body *b = NULL;
-	for (int pref = 0; pref <= CACHE_TIERS_MAX; pref++) { /* the last round takes any */
+	*ret = -ENOSPC;
+	if (!share_fits(&c->shares, spec.share, bytes_needed(o)))
+		*ret = -EDQUOT;
+	for (int pref = 0; pref <= CACHE_TIERS_MAX && *ret != -EDQUOT;
+	     pref++) { /* the last round takes any */
 		uint8_t kind = pref < CACHE_TIERS_MAX ? o->tiers[pref] : 0;
 		if (pref < CACHE_TIERS_MAX && !kind)
 			continue;
-		for (size_t i = 0; i < c->tier_count; i++) {
+		for (size_t i = 0; i < c->tier_count && *ret != -EDQUOT; i++) {
 			struct tier *t = &c->tiers[i];
 			if (tried[i] || (kind && t->kind != kind) || !tier_fits(t, o))
 				continue;
@@ -118,6 +126,8 @@ static struct body *make_body(struct cache_object *o)
 				return b;
 			if (r == -ENOSPC)
 				atomic_store(&c->pressure[i], true);
+			if (r == -EDQUOT)
+				*ret = r;
 		}
 	}
 	return NULL;
@@ -127,19 +137,21 @@ static struct body *make_body(struct cache_object *o)
 static void account(struct cache_object *o, struct body *b)
 {
 	(void)pthread_mutex_lock(&o->cache->lock);
+	if (o->listed && o->share != b->share)
+		ledger_remove(o);
+	o->share = b->share;
 	ledger_put(o, b->tier, body_charged(b));
 	(void)pthread_mutex_unlock(&o->cache->lock);
 }
 
-struct body *object_body_to_fill(struct cache_object *o)
+int object_body_to_fill(struct cache_object *o, struct body **ret)
 {
 	struct body *b = NULL;
+	int r = -ENOSPC;
 	(void)pthread_mutex_lock(&o->file_lock);
 	if (!o->body) { /* only changed under file_lock, too */
-		b = make_body(o);
+		b = make_body(o, &r);
 		if (b) {
-			(void)atomic_fetch_add(&counters_of(o)->cached_bytes, body_charged(b));
-			(void)atomic_fetch_add(&counters_of(o)->cached_objects, 1);
 			(void)pthread_mutex_lock(&o->lock);
 			o->body = body_ref(b);
 			(void)pthread_mutex_unlock(&o->lock);
@@ -150,7 +162,8 @@ struct body *object_body_to_fill(struct cache_object *o)
 		account(o, b);
 	}
 	(void)pthread_mutex_unlock(&o->file_lock);
-	return b;
+	*ret = b;
+	return b ? 0 : r;
 }
 
 bool object_is_sealed(const struct cache_object *o)
@@ -230,7 +243,6 @@ static uint64_t drop_body_unlock(struct cache_object *o, enum cache_cause cause)
 	ledger_remove(o);
 	(void)pthread_mutex_unlock(&c->lock);
 	uint64_t freed = body_unlink(b);
-	held_less(o, freed);
 	struct cache_departure d = ledger_describe(o, (size_t)(b->tier - c->tiers), freed);
 	d.cause = cause;
 	ledger_left(c, &d);
@@ -400,8 +412,8 @@ static int verify_later(struct cache_object *o)
 /* An empty object needs a real file, too: the mounter takes only files of a tier. */
 static void make_empty(struct cache_object *o)
 {
-	struct body *b = object_body_to_fill(o);
-	if (b)
+	struct body *b;
+	if (object_body_to_fill(o, &b) == 0)
 		object_seal(o, b);
 	(void)body_unref(b);
 }
@@ -438,6 +450,7 @@ void cache_close(struct cache_object *o)
 {
 	int before = atomic_fetch_sub(&o->openers, 1);
 	CHECK(before > 0);
+	atomic_store(&o->used_ns, clock_wall_ns());
 	if (before > 1)
 		return;
 	(void)pthread_mutex_lock(&o->lock);

@@ -50,10 +50,9 @@ struct probe {
 /* Sleeps until @until_ns (CLOCK_MONOTONIC). False when the cache ends. */
 static bool sleep_until(struct cache *c, int64_t until_ns)
 {
-	const struct timespec t = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
 	(void)pthread_mutex_lock(&c->scrub_lock);
 	while (!c->scrub_ends && clock_mono_ns() < until_ns)
-		(void)pthread_cond_timedwait(&c->scrub_wake, &c->scrub_lock, &t);
+		clock_cond_wait_until(&c->scrub_wake, &c->scrub_lock, until_ns);
 	bool ends = c->scrub_ends;
 	(void)pthread_mutex_unlock(&c->scrub_lock);
 	return !ends;

@@ -9,6 +9,8 @@
 #define VERSION     1
 #define FLAG_SEALED 1u
 #define KEY_AT      136
+#define SHARE_AT    243
+#define KEY_MAX     (SHARE_AT - KEY_AT - 1) /* bytes of a key that leave room for the share */
 #define CRC_AT      (SIDECAR_HEADER_BYTES - 4)
 
 static size_t bitmap_bytes(uint64_t size)
@@ -37,9 +39,10 @@ void sidecar_encode(const struct sidecar_header *h, uint8_t out[SIDECAR_HEADER_B
 	out[72] = h->validator.kind;
 	out[73] = h->validator.len;
 	memcpy(out + 74, h->validator.bytes, h->validator.len);
-	size_t key_len = strnlen(h->key, SIDECAR_KEY_BYTES - 1);
+	size_t key_len = strnlen(h->key, KEY_MAX);
 	out[KEY_AT] = (uint8_t)key_len;
 	memcpy(out + KEY_AT + 1, h->key, key_len);
+	put_le64(out + SHARE_AT, h->share);
 	put_le32(out + CRC_AT, crc32c(0, out, CRC_AT));
 }
 
@@ -63,6 +66,8 @@ int sidecar_decode_header(const uint8_t bytes[SIDECAR_HEADER_BYTES], struct side
 	memcpy(h.id.bytes, bytes + 40, HASH256_BYTES);
 	memcpy(h.validator.bytes, bytes + 74, h.validator.len);
 	memcpy(h.key, bytes + KEY_AT + 1, bytes[KEY_AT]);
+	if (bytes[KEY_AT] <= KEY_MAX) /* else written before there were shares */
+		h.share = get_le64(bytes + SHARE_AT);
 	*ret = h;
 	return 0;
 }
@@ -79,7 +84,7 @@ int sidecar_decode(const uint8_t *bytes, size_t len, struct sidecar_header *ret)
 
 void sidecar_name(char ret[SIDECAR_KEY_BYTES], const char *key)
 {
-	size_t len = strlen(key), most = SIDECAR_KEY_BYTES - 1;
+	size_t len = strlen(key), most = KEY_MAX;
 	const char *from = key + (len > most ? len - most : 0);
 	memset(ret, 0, SIDECAR_KEY_BYTES);
 	memcpy(ret, from, MIN(len, most));

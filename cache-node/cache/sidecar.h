@@ -22,7 +22,8 @@
 #define SIDECAR_BLOCK_BYTES  (256u << 10)        /* block size of what we write; others are read as unknown */
 #define SIDECAR_SIZE_MAX     (UINT64_C(1) << 48) /* bytes of the largest object */
 #define SIDECAR_BOOT_BYTES   16
-#define SIDECAR_KEY_BYTES    115 /* the end of an object's key, and its NUL */
+#define SIDECAR_KEY_BYTES \
+	115 /* the end of an object's key, and its NUL; what is written is 8 bytes shorter */
 
 struct sidecar_header {
 	bool sealed;
@@ -31,6 +32,7 @@ struct sidecar_header {
 	struct hash256 id;
 	struct validator validator;
 	char key[SIDECAR_KEY_BYTES]; /* the end of its key, for people; "" where it is not known */
+	uint64_t share;              /* whose room it takes: share_name(); 0: not known */
 };
 
 /* Blocks of an object of @size bytes. */

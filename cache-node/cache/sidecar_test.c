@@ -17,6 +17,7 @@ static struct sidecar_header sample(uint64_t size)
 	memcpy(h.validator.bytes, "\"e-1\"", 5);
 	memset(h.boot, 7, sizeof h.boot);
 	h.id = hash256_of("x", 1);
+	h.share = UINT64_C(0xfedcba9876543210);
 	sidecar_name(h.key, "train/x.bin");
 	return h;
 }
@@ -41,18 +42,20 @@ static void a_header_comes_back_as_it_was_written(void **state)
 	assert_int_equal(hash256_compare(&back.id, &h.id), 0);
 	assert_true(validator_equal(&back.validator, &h.validator));
 	assert_string_equal(back.key, "train/x.bin");
+	assert_true(back.share == h.share);
 	assert_int_equal(sidecar_decode_header(p, &back), 0);
 	free(p);
 }
 
 static void of_a_long_key_the_end_is_kept(void **state)
 {
+	enum { WRITTEN = 107 }; /* and its NUL */
 	char key[300], name[SIDECAR_KEY_BYTES];
 	for (size_t i = 0; i < sizeof key; i++)
 		key[i] = (char)('a' + i % 26);
 	key[sizeof key - 1] = 0;
 	sidecar_name(name, key);
-	assert_string_equal(name, key + sizeof key - SIDECAR_KEY_BYTES);
+	assert_string_equal(name, key + sizeof key - WRITTEN);
 	sidecar_name(name, "");
 	assert_string_equal(name, "");
 	struct sidecar_header h = sample(0), back;
@@ -61,6 +64,13 @@ static void of_a_long_key_the_end_is_kept(void **state)
 	uint8_t *p = whole(&h, &len);
 	assert_int_equal(sidecar_decode(p, len, &back), 0);
 	assert_string_equal(back.key, h.key);
+	assert_true(back.share == h.share);
+	p[136] = 114; /* as it was written before there were shares */
+	memset(p + 137, 'k', 114);
+	put_le32(p + 252, crc32c(0, p, 252));
+	assert_int_equal(sidecar_decode(p, len, &back), 0);
+	assert_int_equal(strlen(back.key), 114);
+	assert_true(back.share == 0);
 	p[136] = SIDECAR_KEY_BYTES; /* longer than there is room */
 	put_le32(p + 252, crc32c(0, p, 252));
 	assert_int_equal(sidecar_decode(p, len, &back), -ERR_CORRUPT);

@@ -11,9 +11,7 @@
 #include "common/base/fd.h"
 #include "common/base/log.h"
 
-#define NAME_DIGITS  (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
-#define SPARE_OF_100 2
-#define SPARE_MIN    (UINT64_C(64) << 20)
+#define NAME_DIGITS (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
 
 int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err)
 {
@@ -34,25 +32,9 @@ void tier_done(struct tier *t)
 	t->objects_fd = t->objects_fd > 0 ? fd_close(t->objects_fd) : -1;
 }
 
-/* Bytes that should stay free: what is on its way must find room while eviction makes more, so a small tier keeps a tenth. */
-static uint64_t spare(const struct tier *t)
-{
-	return MAX(t->bytes_max / 100 * SPARE_OF_100, MIN(SPARE_MIN, t->bytes_max / 10));
-}
-
-uint64_t tier_high(const struct tier *t)
-{
-	return t->bytes_max - spare(t);
-}
-
-uint64_t tier_low(const struct tier *t)
-{
-	return t->bytes_max - spare(t) - spare(t) / 2;
-}
-
 bool tier_is_high(const struct tier *t)
 {
-	return atomic_load(&t->used) > tier_high(t);
+	return atomic_load(&t->used) > watermark_high(t->bytes_max);
 }
 
 void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES])
@@ -82,22 +64,69 @@ int tier_parse(const char *folder, const char *name, struct hash256 *ret_id, enu
 	return hex_decode(hex, ret_id->bytes, HASH256_BYTES);
 }
 
-bool tier_take(struct tier *t, uint64_t bytes)
+static bool take_room(struct tier *t, uint64_t bytes, uint64_t bytes_max)
 {
 	if (atomic_load(&t->failed))
 		return false;
 	uint_fast64_t used = atomic_load(&t->used);
 	do {
-		if (bytes > t->bytes_max || used > t->bytes_max - bytes)
+		if (bytes > bytes_max || used > bytes_max - bytes)
 			return false;
 	} while (!atomic_compare_exchange_weak(&t->used, &used, used + bytes));
 	return true;
 }
 
-void tier_give(struct tier *t, uint64_t bytes)
+static void give_room(struct tier *t, uint64_t bytes)
 {
 	uint_fast64_t before = atomic_fetch_sub(&t->used, bytes);
 	CHECK(before >= bytes);
+}
+
+int tier_take(struct tier *t, uint16_t share, uint64_t bytes)
+{
+	uint64_t reserve = t->shares ? share_reserve(t->shares, share, t->bytes_max) : 0;
+	if (!take_room(t, bytes, t->bytes_max - reserve))
+		return -ENOSPC;
+	if (!t->shares || share_take(t->shares, share, bytes))
+		return 0;
+	give_room(t, bytes);
+	return -EDQUOT;
+}
+
+void tier_add(struct tier *t, uint16_t share, uint64_t bytes)
+{
+	(void)atomic_fetch_add(&t->used, bytes);
+	if (t->shares)
+		share_add(t->shares, share, bytes);
+}
+
+void tier_give(struct tier *t, uint16_t share, uint64_t bytes)
+{
+	give_room(t, bytes);
+	if (t->shares)
+		share_give(t->shares, share, bytes);
+}
+
+void tier_came(struct tier *t, uint16_t share, bool sealed)
+{
+	(void)atomic_fetch_add(&t->objects, 1);
+	(void)atomic_fetch_add(&t->sealed, sealed);
+	if (t->shares)
+		share_count(t->shares, share, 1);
+}
+
+void tier_left(struct tier *t, uint16_t share, bool sealed)
+{
+	(void)atomic_fetch_sub(&t->objects, 1);
+	(void)atomic_fetch_sub(&t->sealed, sealed);
+	if (t->shares)
+		share_count(t->shares, share, -1);
+}
+
+void tier_move(struct tier *t, uint16_t from, uint16_t to, uint64_t bytes)
+{
+	if (t->shares && from != to)
+		share_move(t->shares, from, to, bytes);
 }
 
 int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int flags)

@@ -11,11 +11,13 @@
 #include <stdint.h>
 
 #include "cache-node/cache.h"
+#include "cache-node/cache/share.h"
 
 struct tier {
 	enum cache_tier_kind kind;
 	char name[256];
-	int objects_fd; /* the folder "objects" */
+	int objects_fd;        /* the folder "objects" */
+	struct shares *shares; /* borrowed; whose the bytes are. NULL: nobody counts */
 	uint64_t bytes_max;
 	atomic_uint_fast64_t used;    /* bytes charged: files and sidecars */
 	atomic_uint_fast64_t objects; /* of which so many objects */
@@ -30,10 +32,8 @@ enum tier_file { TIER_PART, TIER_DATA, TIER_SIDE };
 MUST_CHECK int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err);
 void tier_done(struct tier *t);
 
-/* Whether so much is used that eviction should begin; where it should end. */
+/* Whether so much is used that eviction should begin. */
 bool tier_is_high(const struct tier *t);
-uint64_t tier_high(const struct tier *t);
-uint64_t tier_low(const struct tier *t);
 
 /* "ab/cdef....part", below objects_fd. */
 void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH_BYTES]);
@@ -42,9 +42,18 @@ void tier_path(const struct hash256 *id, enum tier_file file, char out[TIER_PATH
 MUST_CHECK int tier_parse(const char *folder, const char *name, struct hash256 *ret_id,
 			  enum tier_file *ret_file);
 
-/* Takes @bytes of the tier's room; false when it has not so much, or has failed. tier_give() gives them back. */
-MUST_CHECK bool tier_take(struct tier *t, uint64_t bytes);
-void tier_give(struct tier *t, uint64_t bytes);
+/* Takes @bytes of the tier's room for a share. 0; -ENOSPC: it has not so much, or has failed; -EDQUOT: the share may not. */
+MUST_CHECK int tier_take(struct tier *t, uint16_t share, uint64_t bytes);
+/* Takes them beyond all limits: they are there already. */
+void tier_add(struct tier *t, uint16_t share, uint64_t bytes);
+void tier_give(struct tier *t, uint16_t share, uint64_t bytes);
+
+/* An object came (@sealed or not), or left. */
+void tier_came(struct tier *t, uint16_t share, bool sealed);
+void tier_left(struct tier *t, uint16_t share, bool sealed);
+
+/* The object of a body of @bytes takes another share's room. */
+void tier_move(struct tier *t, uint16_t from, uint16_t to, uint64_t bytes);
 
 /* Opens a file of an object, close-on-exec and never through a link; with O_CREAT makes its folder too. fd or -errno. */
 MUST_CHECK int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int flags);

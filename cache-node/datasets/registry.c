@@ -12,9 +12,20 @@
 
 #define DATASETS_MAX 1024
 
+/* Its share of the cache, as the spec says. */
+static int tell_cache(struct node_dataset *d, const struct dataset *spec)
+{
+	const struct cache_limits limits = {.floor = spec->cache.floor_bytes,
+					    .quota = spec->cache.quota_bytes,
+					    .pin = spec->cache.pin,
+					    .ttl_ns = spec->cache.ttl_ns};
+	return cache_dataset_tell(d->all->config.cache, d->number, d->name, &limits);
+}
+
 static void destroy(struct node_dataset *d)
 {
 	syncing_stop(d);
+	cache_dataset_forget(d->all->config.cache, d->number);
 	(void)source_set_free(d->set, d->all->config.cache);
 	syncing_forget(&d->want);
 	(void)pthread_mutex_destroy(&d->lock);
@@ -87,7 +98,11 @@ static int add(struct datasets *all, struct source_set *set, struct err *err)
 	d->set = set;
 	(void)pthread_mutex_init(&d->lock, NULL);
 	(void)pthread_cond_init(&d->changed, NULL);
-	int r = syncing_start(d, err); /* it has nothing to do yet */
+	int r = tell_cache(d, set->spec);
+	if (r)
+		(void)err_set(err, r, "out of memory");
+	else
+		r = syncing_start(d, err); /* it has nothing to do yet */
 	if (r) {
 		d->set = NULL;
 		destroy(d);
@@ -114,6 +129,9 @@ static void replace(struct node_dataset *d, struct source_set *set)
 	d->retry_ns = 0;
 	sources_make(d);
 	(void)pthread_mutex_unlock(&d->lock);
+	if (tell_cache(d, set->spec))
+		log_write(LOG_WARN, "out of memory: the cache's new floor and quota are not yet kept apart",
+			  LOG_STR("dataset", d->name), NULL);
 }
 
 /* datasets.lock is held. */

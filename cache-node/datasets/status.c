@@ -71,6 +71,20 @@ static void add_warnings(const struct node_dataset *d, Larder__V1__DatasetStatus
 	}
 }
 
+/* More is promised than the tiers hold. */
+static void warn_floor(Larder__V1__DatasetStatus *s, const struct node_dataset *d,
+		       const struct cache_dataset_stats *c)
+{
+	uint64_t wanted = d->set->spec->cache.floor_bytes;
+
+	if (c->floor < wanted)
+		warn(s,
+		     mem_printf(
+			     "its cache.floor of %llu bytes counts as %llu: all floors together are more than "
+			     "the tiers can keep; give the node larger ones, or promise less",
+			     (unsigned long long)wanted, (unsigned long long)c->floor));
+}
+
 int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret)
 {
 	Larder__V1__DatasetStatus *s = mem_alloc(sizeof *s);
@@ -98,6 +112,7 @@ int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret)
 	s->root.len = s->root.data ? HASH256_BYTES : 0;
 	copy_list(&d->set->spec->unacted, &s->unacted, &s->n_unacted);
 	add_warnings(d, s);
+	warn_floor(s, d, &c);
 	(void)pthread_mutex_unlock(&d->lock);
 	*ret = s;
 	return 0;

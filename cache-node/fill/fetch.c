@@ -54,8 +54,8 @@ static void segment_write(struct job *job)
 	(void)pthread_mutex_lock(&o->lock);
 	bool stale = s->generation != o->generation;
 	(void)pthread_mutex_unlock(&o->lock);
-	struct body *b = stale ? NULL : object_body_to_fill(o);
-	int r = stale ? -ENOENT : -ENOSPC;
+	struct body *b = NULL;
+	int r = stale ? -ENOENT : object_body_to_fill(o, &b);
 	if (b)
 		r = body_write(b, s->offset / SIDECAR_BLOCK_BYTES, s->data, s->length);
 
@@ -65,18 +65,19 @@ static void segment_write(struct job *job)
 	o->passing = r && r != -ENOENT; /* ENOENT: evicted while it was filled */
 	if (o->passing) {
 		struct err err;
-		(void)err_set(&err, r, "%s: cannot be kept: %s", o->key, err_text(r));
+		(void)err_set(&err, r, "%s: cannot be kept: %s", o->key,
+			      r == -EDQUOT ? "the quota of its dataset or namespace is used up"
+					   : err_text(r));
 		loads_end(o, r, &err);
 		(void)atomic_fetch_add(&c->counters.passed_by_bytes, length);
 	}
 	segment_unref(s);
 	(void)pthread_mutex_unlock(&o->lock);
 
-	if (kept)
-		(void)atomic_fetch_add(&c->datasets[o->dataset].cached_bytes, tier_round(length));
 	if (b && r == -ENOSPC)
 		atomic_store(&c->pressure[b->tier - c->tiers], true);
-	if (r == -ENOSPC || (b && tier_is_high(b->tier)))
+	if (r == -ENOSPC || r == -EDQUOT ||
+	    (b && (tier_is_high(b->tier) || share_over(&c->shares, b->share) != SHARE_WITHIN)))
 		keeper_poke(c);
 	if (r == 0 && body_full(b))
 		object_seal(o, b);

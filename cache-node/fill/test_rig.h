@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -215,13 +216,14 @@ struct test_load {
 	pthread_cond_t wake;
 	bool done;
 	int status;
+	char words[256];
 };
 
 static inline void test_load_done(struct cache_load *l, int status, const struct err *err)
 {
 	struct test_load *t = l->ctx;
-	(void)err;
 	pthread_mutex_lock(&t->lock);
+	(void)snprintf(t->words, sizeof t->words, "%s", err ? err->text : "");
 	t->done = true;
 	t->status = status;
 	pthread_cond_broadcast(&t->wake);

@@ -10,11 +10,6 @@
 #define STARVING_NS (50 * NS_PER_MS) /* a resume that met a source not yet paused is repeated */
 #define TRIM_NS     (2 * NS_PER_S)
 
-static struct timespec timespec_of(int64_t ns)
-{
-	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
-}
-
 /* An object with a wait whose time is over, with a reference; else NULL and when the next one's is. Under timer_lock. */
 static struct cache_object *first_late(struct cache *c, int64_t now, int64_t *next)
 {
@@ -42,13 +37,8 @@ static bool trim(struct cache *c)
 /* Sleeps until timer_next, which others may move forward meanwhile. Under timer_lock. */
 static void sleep_until_next(struct cache *c)
 {
-	while (!c->timer_stop && c->timer_next > clock_mono_ns()) {
-		struct timespec t = timespec_of(c->timer_next);
-		if (c->timer_next == INT64_MAX)
-			(void)pthread_cond_wait(&c->timer_wake, &c->timer_lock);
-		else
-			(void)pthread_cond_timedwait(&c->timer_wake, &c->timer_lock, &t);
-	}
+	while (!c->timer_stop && c->timer_next > clock_mono_ns())
+		clock_cond_wait_until(&c->timer_wake, &c->timer_lock, c->timer_next);
 }
 
 static void *run(void *arg)

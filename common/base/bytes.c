@@ -30,24 +30,42 @@ uint64_t read_le64(struct reader *r)
 	return p ? get_le64(p) : 0;
 }
 
-uint64_t read_long_varint(struct reader *r)
+/* Over eight bytes or near the end: byte by byte. */
+static const uint8_t *decode_slowly(const uint8_t *p, const uint8_t *end, uint64_t *ret)
 {
 	uint64_t v = 0;
 
-	for (unsigned shift = 0; shift < 64; shift += 7) {
-		uint8_t b = read_u8(r);
+	for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
+		uint8_t b = *p++;
 		if (shift == 63 && b > 1)
-			break;
+			return NULL;
 		v |= (uint64_t)(b & 127) << shift;
-		if (!(b & 128)) {
-			if (shift &&
-			    !b) /* not the shortest form: two encodings of one number are one too many */
-				break;
-			return r->bad ? 0 : v;
-		}
+		if (b & 128)
+			continue;
+		if (shift && !b) /* not the shortest form: two encodings of one number are one too many */
+			return NULL;
+		*ret = v;
+		return p;
 	}
-	r->bad = true;
-	return 0;
+	return NULL;
+}
+
+/* Up to eight bytes at once: those up to the first without its high bit, their sevens of bits moved together. */
+const uint8_t *varint_decode(const uint8_t *p, const uint8_t *end, uint64_t *ret)
+{
+	if (end - p < 8)
+		return decode_slowly(p, end, ret);
+	uint64_t v = get_le64(p), ends = ~v & UINT64_C(0x8080808080808080);
+	if (!ends)
+		return decode_slowly(p, end, ret);
+	unsigned bits = (unsigned)__builtin_ctzll(ends) + 1;
+	v &= ends ^ (ends - 1);
+	if (bits > 8 && v >> (bits - 8) == 0)
+		return NULL; /* not the shortest form */
+	v = (v & UINT64_C(0x007f007f007f007f)) | (v & UINT64_C(0x7f007f007f007f00)) >> 1;
+	v = (v & UINT64_C(0x00003fff00003fff)) | (v & UINT64_C(0x3fff00003fff0000)) >> 2;
+	*ret = (v & UINT64_C(0x000000000fffffff)) | (v & UINT64_C(0x0fffffff00000000)) >> 4;
+	return p + bits / 8;
 }
 
 void hex_encode(const uint8_t *bytes, size_t len, char *out)

@@ -38,9 +38,11 @@ static inline uint32_t get_le32(const uint8_t *p)
 	return (uint32_t)get_le16(p) | (uint32_t)get_le16(p + 2) << 16;
 }
 
+/* Written so that compilers make one load of it. */
 static inline uint64_t get_le64(const uint8_t *p)
 {
-	return (uint64_t)get_le32(p) | (uint64_t)get_le32(p + 4) << 32;
+	return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+	       (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
 #define VARINT_MAX 10 /* bytes of the longest varint (LEB128 of 64 bits) */
@@ -48,8 +50,8 @@ static inline uint64_t get_le64(const uint8_t *p)
 /* Writes @v as LEB128; returns the bytes used, at most VARINT_MAX. */
 size_t put_varint(uint8_t *p, uint64_t v);
 
-/* A reader over bytes nobody vouches for. After any failure `bad` stays set and all reads answer 0 or NULL, so a
- * decoder may check once at the end of a record. */
+/* A reader over bytes nobody vouches for. After any failure `bad` stays set, nothing is left and all reads answer 0 or NULL, so
+ * a decoder may check once at the end of a record. */
 struct reader {
 	const uint8_t *p, *end;
 	bool bad;
@@ -65,6 +67,12 @@ static inline size_t reader_left(const struct reader *r)
 	return (size_t)(r->end - r->p);
 }
 
+static inline void reader_fail(struct reader *r)
+{
+	r->p = r->end;
+	r->bad = true;
+}
+
 /* Each takes its value off the front; where too little is left, 0 or NULL and bad. Manifests are decoded by the ten million, so
  * what they need stands here, to be inlined. */
 uint16_t read_le16(struct reader *r);
@@ -74,8 +82,8 @@ uint64_t read_le64(struct reader *r);
 /* Borrowed from the input; NULL when bad. */
 static inline const uint8_t *read_bytes(struct reader *r, size_t len)
 {
-	if (r->bad || reader_left(r) < len) {
-		r->bad = true;
+	if (reader_left(r) < len || r->bad) {
+		reader_fail(r);
 		return NULL;
 	}
 	const uint8_t *p = r->p;
@@ -85,19 +93,30 @@ static inline const uint8_t *read_bytes(struct reader *r, size_t len)
 
 static inline uint8_t read_u8(struct reader *r)
 {
-	const uint8_t *p = read_bytes(r, 1);
-	return p ? *p : 0;
+	if (r->p < r->end)
+		return *r->p++;
+	reader_fail(r);
+	return 0;
 }
 
-/* A varint of two bytes or more: use read_varint(). */
-uint64_t read_long_varint(struct reader *r);
+/* A varint that is long or near the end: where it ends, NULL when it is bad. Not inlined, and without the reader: whose address is
+ * known elsewhere is kept in memory. */
+const uint8_t *varint_decode(const uint8_t *p, const uint8_t *end, uint64_t *ret);
 
 /* Over-long or over 64 bits is bad. */
 static inline uint64_t read_varint(struct reader *r)
 {
-	if (!r->bad && r->p < r->end && *r->p < 128)
+	uint64_t v = 0;
+
+	if (r->p < r->end && *r->p < 128)
 		return *r->p++;
-	return read_long_varint(r);
+	const uint8_t *p = varint_decode(r->p, r->end, &v);
+	if (!p) {
+		reader_fail(r);
+		return 0;
+	}
+	r->p = p;
+	return v;
 }
 
 /* Lower-case hexadecimal of @len bytes into @out, which holds 2 * len + 1. */

@@ -36,4 +36,16 @@ static inline void clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, 
 	(void)pthread_cond_timedwait(cond, lock, &t);
 }
 
+/* Waits on @cond (its clock is CLOCK_MONOTONIC; @lock held) until @at_ns of that clock, INT64_MAX: for ever. Wakes for no reason
+ * too. */
+static inline void clock_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t at_ns)
+{
+	struct timespec t = {.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+
+	if (at_ns == INT64_MAX)
+		(void)pthread_cond_wait(cond, lock);
+	else
+		(void)pthread_cond_timedwait(cond, lock, &t);
+}
+
 #endif

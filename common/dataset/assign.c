@@ -231,6 +231,9 @@ static void put_number(struct dataset *d, struct dataset_source *s, enum field_i
 	case F_QUOTA:
 		d->cache.quota_bytes = (uint64_t)v;
 		break;
+	case F_FLOOR:
+		d->cache.floor_bytes = (uint64_t)v;
+		break;
 	case F_PIN:
 		d->cache.pin = v != 0;
 		break;
@@ -487,6 +490,11 @@ int dataset_check(const struct dataset *d, size_t *ret_source, struct err *err)
 		return err_set(err, -EINVAL, "metadata.name is missing");
 	if (d->source_count == 0)
 		return err_set(err, -EINVAL, "spec.sources is missing; a Dataset needs at least one source");
+	if (d->cache.quota_bytes && d->cache.floor_bytes > d->cache.quota_bytes)
+		return err_set(
+			err, -EINVAL,
+			"spec.cache.floor is %llu bytes and spec.cache.quota %llu; a floor is at most the quota",
+			(unsigned long long)d->cache.floor_bytes, (unsigned long long)d->cache.quota_bytes);
 	for (size_t i = 0; i < d->source_count; i++) {
 		*ret_source = i;
 		int r = check_source(d, i, err);

@@ -35,7 +35,7 @@ static const char full[] = HEAD
 	"  version: 17\n"
 	"  sync: {interval: 10m, paths: [\"train/new/**\"]}\n"
 	"  retention: {versions: 4, age: 1h}\n"
-	"  cache: {quota: 500Gi, tiers: [NVMe, DRAM], placement: Auto, replicas: 1, pin: true, ttl: 168h}\n"
+	"  cache: {quota: 500Gi, floor: 20Gi, tiers: [NVMe, DRAM], placement: Auto, replicas: 1, pin: true, ttl: 168h}\n"
 	"  preload: {paths: [\"train/**\"], bandwidth: 1.5Gi}\n"
 	"  access: {uid: 1000, gid: 100, mode: \"0440\"}\n"
 	"  volume: {create: true, profile: LargeFiles, openWait: 0s}\n";
@@ -84,6 +84,7 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->retention.versions, 4);
 	assert_true(d->retention.age_ns == 3600 * 1000000000LL);
 	assert_true(d->cache.quota_bytes == 500ULL << 30);
+	assert_true(d->cache.floor_bytes == 20ULL << 30);
 	assert_int_equal(d->cache.tier_count, 2);
 	assert_int_equal(d->cache.tiers[0], DATASET_TIER_NVME);
 	assert_int_equal(d->cache.tiers[1], DATASET_TIER_DRAM);
@@ -94,10 +95,9 @@ static void assert_full(const struct dataset *d)
 	assert_int_equal(d->access.uid, 1000);
 	assert_int_equal(d->access.gid, 100);
 	assert_int_equal(d->access.mode, 0440);
-	const char *const unacted[] = {
-		"spec.cache.quota",    "spec.cache.placement", "spec.cache.replicas",    "spec.cache.pin",
-		"spec.cache.ttl",      "spec.preload.paths",   "spec.preload.bandwidth", "spec.volume.create",
-		"spec.volume.profile", "spec.volume.openWait"};
+	const char *const unacted[] = {"spec.cache.placement",   "spec.cache.replicas", "spec.preload.paths",
+				       "spec.preload.bandwidth", "spec.volume.create",  "spec.volume.profile",
+				       "spec.volume.openWait"};
 	assert_int_equal(d->unacted.count, LENGTH(unacted));
 	for (size_t i = 0; i < LENGTH(unacted); i++)
 		assert_string_equal(d->unacted.items[i], unacted[i]);
@@ -204,6 +204,8 @@ static const struct mistake {
 	{HEAD "metadata: {name: 17}\n", "d.yaml:3:12: metadata.name is not a string; write \"17\" in quotes"},
 	{NAMED "spec:\n  sources: {a: 1}\n", "d.yaml:5:3: spec.sources is a map; expected a list"},
 	{NAMED "spec:\n", "d.yaml:4:1: spec has no value; expected a map"},
+	{SPEC "  cache: {quota: 1Gi, floor: 2Gi}\n",
+	 "d.yaml:1:1: spec.cache.floor is 2147483648 bytes and spec.cache.quota 1073741824; a floor is at most the quota"},
 	{SPEC "  cache: {quota: lots}\n",
 	 "d.yaml:6:18: spec.cache.quota: \"lots\" is not an amount of bytes like 500Gi or 2G"},
 	{SPEC "  cache: {quota: 99999999Pi}\n", "d.yaml:6:18: spec.cache.quota: \"99999999Pi\" is too large"},

@@ -1,4 +1,8 @@
-/* The first line is a pattern, the rest a path. */
+/*
+ * The first line is a pattern, the rest a path.
+ *
+ * Decoders: common/dataset/glob.c
+ */
 #include <string.h>
 
 #include "common/base/mem.h"

@@ -121,6 +121,7 @@ static int put_cache(Larder__V1__Dataset *m, const struct dataset *d)
 	larder__v1__cache_policy__init(cache);
 	m->cache = cache;
 	cache->quota_bytes = d->cache.quota_bytes;
+	cache->floor_bytes = d->cache.floor_bytes;
 	cache->pin = d->cache.pin;
 	cache->ttl_ns = d->cache.ttl_ns;
 	if (d->cache.tier_count == 0)
@@ -388,6 +389,7 @@ static void take_policies(struct taking *t, const Larder__V1__Dataset *m)
 	}
 	if (m->cache) {
 		take_number(t, F_QUOTA, m->cache->quota_bytes);
+		take_number(t, F_FLOOR, m->cache->floor_bytes);
 		take_tiers(t, m->cache);
 		take_number(t, F_PIN, m->cache->pin ? 1 : 0);
 		take_duration(t, F_TTL, m->cache->ttl_ns);

@@ -1,12 +1,10 @@
 #include <errno.h>
-#include <stdalign.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "common/manifest.h"
 #include "common/manifest/delta.h"
 #include "common/manifest/output.h"
-#include "common/manifest/sorter.h"
 #include "common/manifest/tree.h"
 
 enum { CHUNK_TARGET = 4 << 20, CHUNK_TARGET_MAX = 64 << 20, MEMORY_MIN = 1 << 20 };
@@ -17,9 +15,7 @@ struct manifest_builder {
 	struct tree *tree;
 	bool finished;
 	uint64_t skipped;
-	/* The second pass. */
 	struct manifest_stats stats;
-	alignas(8) uint8_t held[RECORD_MAX]; /* the last of equal keys, until the next key is seen */
 };
 
 int manifest_builder_new(const struct manifest_builder_config *config, struct manifest_builder **ret)
@@ -44,8 +40,8 @@ struct manifest_builder *manifest_builder_free(struct manifest_builder *b)
 {
 	if (!b)
 		return NULL;
-	(void)sorter_free(b->sorter);
 	(void)tree_free(b->tree);
+	(void)sorter_free(b->sorter);
 	return mem_free(b);
 }
 
@@ -99,27 +95,7 @@ int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry
 	return r == 0 ? 0 : err_set(err, r, "manifest: cannot sort entries: %s", err_text(r));
 }
 
-/* ---- first pass: from the sorter into the tree ---- */
-
-static int make_tree(struct manifest_builder *b)
-{
-	struct record *held = (struct record *)(void *)b->held;
-	const struct record *rec;
-	bool holds = false;
-	int r = sorter_finish(b->sorter);
-
-	while (r == 0 && (r = sorter_next(b->sorter, &rec)) == 1) {
-		struct path_key now = record_key(rec), then = record_key(held);
-		r = holds && path_key_compare(&then, &now) != 0 ? tree_add(b->tree, held) : 0;
-		memcpy(held, rec, rec->bytes);
-		holds = true;
-	}
-	if (r == 0 && holds)
-		r = tree_add(b->tree, held);
-	return r == 0 ? tree_finish(b->tree) : r;
-}
-
-/* ---- second pass: from the tree into chunks ---- */
+/* ---- from the tree into chunks ---- */
 
 static int write_table(struct manifest_builder *b, const struct manifest_sink *sink, struct hash256 *ret,
 		       struct err *err)
@@ -172,10 +148,11 @@ int manifest_builder_finish(struct manifest_builder *b, const struct manifest_si
 
 	CHECK(!b->finished);
 	b->finished = true;
-	int r = tree_new(b->config.temp_dir_fd, b->config.dir_mtime_ns, &b->tree);
+	int r = sorter_finish(b->sorter);
 	if (r == 0)
-		r = make_tree(b);
-	b->sorter = sorter_free(b->sorter); /* its memory and files are not needed for the rest */
+		r = tree_new(b->config.temp_dir_fd, b->config.dir_mtime_ns, b->sorter, &b->tree);
+	if (r == 0)
+		r = tree_measure(b->tree);
 	if (r == 0)
 		r = write_tree(b, sink, ret_root, &words);
 	if (r != 0)

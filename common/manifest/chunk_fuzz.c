@@ -1,4 +1,8 @@
-/* Any bytes as a chunk: checked whole, then read at every block as after a check. */
+/*
+ * Any bytes as a chunk: checked whole, then read at every block as after a check.
+ *
+ * Decoders: common/manifest/chunk_read.c
+ */
 #include <stdlib.h>
 
 #include "common/base/mem.h"
@@ -20,14 +24,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct manifest_cursor c;
 		struct chunk_entry x;
 		struct path_key k;
+		struct edit_place place;
 		(void)!chunk_block_key(&v, block, &k);
+		if (v.delta && chunk_block_place(&v, block, &place) == 0 && place.kind > EDIT_REMOVE)
+			abort();
 		if (chunk_seek(&v, block, &c) != 0)
 			continue;
 		for (int i = 0; i < CHUNK_BLOCK_ENTRIES && chunk_next(&v, &c, f->path, &x) == 0; i++) {
 			chunk_entry_found(&x, (uint64_t)i, f);
 			size_t len;
 			if (!manifest_key(f, &len) || len > MANIFEST_PATH_MAX ||
-			    f->e.path_len > MANIFEST_PATH_MAX)
+			    f->e.path_len > MANIFEST_PATH_MAX || f->e.validator.len > VALIDATOR_BYTES_MAX)
 				abort();
 		}
 	}

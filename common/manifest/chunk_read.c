@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/bytes.h"
+#include "common/base/planted.h"
 #include "common/manifest/chunk.h"
 #include "common/manifest/format.h"
 
@@ -44,8 +45,8 @@ static void read_place(struct reader *in, bool first, struct manifest_cursor *c,
 	uint64_t word = read_varint(in), gap = word >> EDIT_KIND_BITS;
 	unsigned kind = word & ((1u << EDIT_KIND_BITS) - 1);
 
-	if (kind > EDIT_REMOVE || (first && gap) || below > INT64_MAX || ordinal > INT64_MAX ||
-	    gap > INT64_MAX - below || gap > INT64_MAX - ordinal) {
+	if (kind > EDIT_REMOVE + PLANTED(DELTA_KIND) || (first && gap) || below > INT64_MAX ||
+	    ordinal > INT64_MAX || gap > INT64_MAX - below || gap > INT64_MAX - ordinal) {
 		in->bad = true;
 		return;
 	}
@@ -117,36 +118,44 @@ static void read_shape(struct reader *in, struct manifest_cursor *c)
 	unsigned quotes = c->shape[0] & SHAPE_QUOTED ? 2 : 0, kind = c->shape[0] & SHAPE_KIND_MASK;
 	unsigned len = quotes + 2u * c->shape[1] + c->shape[2];
 	if (c->shape[0] > (SHAPE_KIND_MASK | SHAPE_QUOTED) || kind > VALIDATOR_STRONG ||
-	    len > VALIDATOR_BYTES_MAX || (kind == VALIDATOR_NONE && len > 0))
+	    len > VALIDATOR_BYTES_MAX + PLANTED(CHUNK_VALIDATOR) || (kind == VALIDATOR_NONE && len > 0))
 		in->bad = true;
 }
 
 static void read_mtime(struct reader *in, struct manifest_cursor *c, uint8_t flags, struct chunk_entry *x)
 {
-	int64_t nsec;
-
 	if (__builtin_add_overflow(c->seconds, unzigzag(read_varint(in)), &c->seconds) ||
 	    __builtin_mul_overflow(c->seconds, (int64_t)1000000000, &x->mtime_ns)) {
 		/* The least times have seconds that overflow before their nanoseconds are added; no writer makes those. */
 		in->bad = true;
 		return;
 	}
-	nsec = flags & FLAG_NSEC ? (int64_t)(read_varint(in) & INT64_MAX) : 0;
-	if (nsec >= 1000000000 || ((flags & FLAG_NSEC) && nsec == 0) ||
-	    __builtin_add_overflow(x->mtime_ns, nsec, &x->mtime_ns))
+	if (!(flags & FLAG_NSEC))
+		return;
+	int64_t nsec = (int64_t)(read_varint(in) & INT64_MAX);
+	if (nsec >= 1000000000 || nsec == 0 || __builtin_add_overflow(x->mtime_ns, nsec, &x->mtime_ns))
 		in->bad = true;
 }
 
-static void read_attributes(struct reader *in, struct manifest_cursor *c, uint8_t flags,
-			    struct chunk_entry *x)
+/* What differs from the entry before; in most entries nothing does. */
+static void read_changes(struct reader *in, struct manifest_cursor *c, uint8_t flags)
 {
 	uint64_t mode = flags & FLAG_MODE ? read_varint(in) : c->mode;
 	uint64_t source = flags & FLAG_SOURCE ? read_varint(in) : c->source;
 
 	if (mode > 07777 || source > UINT16_MAX)
 		in->bad = true;
-	x->mode = c->mode = (uint16_t)mode;
-	x->source = c->source = (uint16_t)source;
+	c->mode = (uint16_t)mode;
+	c->source = (uint16_t)source;
+}
+
+static void read_attributes(struct reader *in, struct manifest_cursor *c, uint8_t flags,
+			    struct chunk_entry *x)
+{
+	if (flags & (FLAG_MODE | FLAG_SOURCE))
+		read_changes(in, c, flags);
+	x->mode = c->mode;
+	x->source = c->source;
 	read_mtime(in, c, flags, x);
 	if (flags & FLAG_SHAPE)
 		read_shape(in, c);
@@ -184,8 +193,6 @@ static void read_key(struct reader *in, uint8_t flags, struct chunk_entry *x)
 	uint64_t skip;
 
 	switch ((flags & FLAG_KEY_MASK) >> FLAG_KEY_SHIFT) {
-	case KEY_PATH:
-		break;
 	case KEY_SUFFIX:
 		skip = read_varint(in);
 		if (skip == 0 || skip >= x->path_len)
@@ -202,6 +209,25 @@ static void read_key(struct reader *in, uint8_t flags, struct chunk_entry *x)
 	}
 }
 
+/* Field by field what not every entry has: as one literal, compilers clear all of it word by word, a third of the decoding. */
+static void begin_entry(struct chunk_entry *x, uint8_t flags)
+{
+	x->type = (enum manifest_type)((flags & FLAG_TYPE_MASK) + 1);
+	x->size = x->descendants = 0;
+	x->key = x->target = NULL;
+	x->key_len = x->key_skip = x->target_len = 0;
+}
+
+/* @len bytes to @to, where as many as @room are free. Names differ by a few bytes from those before, and a call for each costs
+ * more than copying some that do not count. */
+static void copy_few(char *to, size_t room, const uint8_t *from, size_t readable, size_t len)
+{
+	if (len <= 16 && room >= 16 && readable >= 16)
+		memcpy(to, from, 16);
+	else if (len)
+		memcpy(to, from, len);
+}
+
 int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path, struct chunk_entry *ret)
 {
 	if (c->index >= v->entries)
@@ -215,26 +241,26 @@ int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path
 	if (c->offset > c->limit || c->limit > v->index_at)
 		return -ERR_CORRUPT;
 	struct reader in = reader_over(v->bytes + c->offset, c->limit - c->offset);
-	struct edit_place place = {EDIT_ADD, 0, 0};
+	ret->place = (struct edit_place){EDIT_ADD, 0, 0};
 	if (v->delta)
-		read_place(&in, first, c, &place);
+		read_place(&in, first, c, &ret->place);
 	uint8_t flags = read_u8(&in);
 	uint64_t shared = read_varint(&in);
 	size_t rest;
 	const uint8_t *suffix = read_text(&in, MANIFEST_PATH_MAX, &rest);
 	if (in.bad || shared > c->path_len || shared + rest > MANIFEST_PATH_MAX)
 		return -ERR_CORRUPT;
-	*ret = (struct chunk_entry){.type = (enum manifest_type)((flags & FLAG_TYPE_MASK) + 1),
-				    .place = place,
-				    .path_len = (size_t)shared + rest,
-				    .shared = (size_t)shared};
-	if (rest)
-		memcpy(path + shared, suffix, rest);
+	begin_entry(ret, flags);
+	ret->path_len = (size_t)shared + rest;
+	ret->shared = (size_t)shared;
+	copy_few(path + shared, MANIFEST_PATH_MAX + 1 - (size_t)shared, suffix, rest + reader_left(&in),
+		 rest);
 	path[ret->path_len] = 0;
 	c->path_len = (uint32_t)ret->path_len;
 	read_attributes(&in, c, flags, ret);
 	read_body(&in, ret);
-	read_key(&in, flags, ret);
+	if (flags & FLAG_KEY_MASK)
+		read_key(&in, flags, ret);
 	if (in.bad)
 		return -ERR_CORRUPT;
 	c->offset = c->limit - (uint32_t)reader_left(&in);

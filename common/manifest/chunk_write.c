@@ -61,24 +61,20 @@ static int begin_block(struct chunk_writer *w)
 	return 0;
 }
 
-static bool is_lower_hex(uint8_t c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-}
-
-static uint8_t hex_value(uint8_t c)
-{
-	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-}
+/* A lower-case digit's value and one, 0 for other bytes. A table: digits and letters come in no order that a branch could guess. */
+static const uint8_t digit_of[256] = {
+	['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+	['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
 
 static struct validator_shape shape_of(const struct validator *v)
 {
 	bool quoted = v->len >= 2 && v->bytes[0] == '"' && v->bytes[v->len - 1] == '"';
 	size_t from = quoted, to = (size_t)v->len - quoted, digits = 0;
 
-	while (from + digits < to && is_lower_hex(v->bytes[from + digits]))
-		digits++;
-	digits -= digits % 2;
+	while (from + digits + 1 < to && digit_of[v->bytes[from + digits]] &&
+	       digit_of[v->bytes[from + digits + 1]])
+		digits += 2;
 	return (struct validator_shape){
 		.head = (uint8_t)(v->kind | (quoted ? SHAPE_QUOTED : 0)),
 		.hex = (uint8_t)(digits / 2),
@@ -91,7 +87,7 @@ static uint8_t *put_validator(uint8_t *p, const struct validator *v, struct vali
 	const uint8_t *from = v->bytes + (shape.head & SHAPE_QUOTED ? 1 : 0);
 
 	for (size_t i = 0; i < shape.hex; i++)
-		*p++ = (uint8_t)(hex_value(from[2 * i]) << 4 | hex_value(from[2 * i + 1]));
+		*p++ = (uint8_t)((digit_of[from[2 * i]] - 1) << 4 | (digit_of[from[2 * i + 1]] - 1));
 	memcpy(p, from + 2 * (size_t)shape.hex, shape.tail);
 	return p + shape.tail;
 }
@@ -100,6 +96,8 @@ static size_t common_prefix(const char *a, size_t a_len, const char *b, size_t b
 {
 	size_t n = 0, max = MIN(a_len, b_len);
 
+	while (n + 8 <= max && memcmp(a + n, b + n, 8) == 0)
+		n += 8;
 	while (n < max && a[n] == b[n])
 		n++;
 	return n;
@@ -124,10 +122,9 @@ static unsigned key_mode(const struct manifest_entry *e)
 
 /* The fields behind the path, in the order of docs/formats/manifest.md. */
 static uint8_t *put_fields(struct chunk_writer *w, uint8_t *p, const struct manifest_entry *e, uint8_t flags,
-			   uint64_t descendants)
+			   struct validator_shape shape, uint64_t descendants)
 {
 	int64_t seconds = floor_seconds(e->mtime_ns);
-	struct validator_shape shape = shape_of(&e->validator);
 
 	if (flags & FLAG_MODE)
 		p += put_varint(p, e->mode);
@@ -159,9 +156,9 @@ static uint8_t *put_fields(struct chunk_writer *w, uint8_t *p, const struct mani
 	return p;
 }
 
-static uint8_t flags_of(const struct chunk_writer *w, const struct manifest_entry *e)
+static uint8_t flags_of(const struct chunk_writer *w, const struct manifest_entry *e,
+			struct validator_shape shape)
 {
-	struct validator_shape shape = shape_of(&e->validator);
 	unsigned flags = (unsigned)e->type - 1u;
 
 	flags |= key_mode(e) << FLAG_KEY_SHIFT;
@@ -216,11 +213,12 @@ static int add(struct chunk_writer *w, const struct edit_place *place, const str
 	uint8_t *p = w->bytes + w->used;
 	if (place)
 		p = put_place(w, p, place, begins);
-	uint8_t flags = flags_of(w, e);
+	struct validator_shape shape = shape_of(&e->validator);
+	uint8_t flags = flags_of(w, e, shape);
 	*p++ = flags;
 	p += put_varint(p, shared);
 	p = put_text(p, e->path + shared, e->path_len - shared);
-	p = put_fields(w, p, e, flags, descendants);
+	p = put_fields(w, p, e, flags, shape, descendants);
 	memcpy(w->path + shared, e->path + shared, e->path_len - shared);
 	w->path_len = e->path_len;
 	w->used = (size_t)(p - w->bytes);

@@ -1,6 +1,8 @@
 /*
  * Any bytes as the one chunk of a delta over a small base, behind a root that vouches for them: every question that a reader is
  * asked ends, and what it answers lies inside the tables.
+ *
+ * Decoders: common/manifest/chunk_read.c common/manifest/edits.c common/manifest/reader.c
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { BLOBS = 4 };
+enum { BLOBS = 16, BASE_CHUNK_BYTES = 64 };
 
 struct blobs {
 	struct {
@@ -82,6 +84,8 @@ static uint64_t entries_of(const struct chunk_view *v, uint64_t base, struct man
 	uint64_t entries = base;
 
 	for (uint32_t i = 0; chunk_next(v, &cursor, f->path, &x) == 0; i++) {
+		if (x.place.kind > EDIT_REMOVE)
+			abort();
 		if (i == 0) {
 			c->first_ordinal = x.place.ordinal;
 			c->first_below = x.place.below;
@@ -110,6 +114,34 @@ static int changed(void *ctx, enum manifest_change kind, const struct manifest_e
 	return 0;
 }
 
+static void ask_children(struct manifest *m, uint64_t most, struct manifest_found *f)
+{
+	static const char *const names[] = {"a", "1", "c", "no", "", "a/1"};
+
+	for (uint64_t dir = 0; dir < most; dir++)
+		for (size_t i = 0; i < LENGTH(names); i++) {
+			size_t len;
+			if (manifest_child(m, dir, names[i], strlen(names[i]), f) == 0 &&
+			    (f->e.ordinal >= m->stats.entries || !manifest_key(f, &len) ||
+			     len > MANIFEST_PATH_MAX))
+				abort();
+		}
+}
+
+/* Without its deltas the version is its base. */
+static void ask_base(struct manifest *m, const struct manifest *base)
+{
+	struct manifest_stats stats;
+	struct hash256 root;
+
+	manifest_root(m, &root);
+	reader_only_base(m);
+	manifest_stats_get(m, &stats);
+	if (hash256_compare(&root, &base->root) == 0 || stats.entries != base->stats.entries ||
+	    manifest_scan(m, 0, stats.entries, seen, m) != 0)
+		abort();
+}
+
 static void ask(struct manifest *m, struct manifest *base, struct manifest_found *f)
 {
 	struct manifest_diff diff = {.change = changed};
@@ -127,6 +159,7 @@ static void ask(struct manifest *m, struct manifest *base, struct manifest_found
 	for (size_t i = 0; i < LENGTH(names); i++)
 		if (manifest_lookup(m, names[i], strlen(names[i]), f) == 0 && strcmp(f->path, names[i]) != 0)
 			abort();
+	ask_children(m, most, f);
 	(void)!manifest_diff_run(base, m, &diff, NULL);
 	(void)!manifest_diff_run(m, base, &diff, NULL);
 }
@@ -165,8 +198,10 @@ static void run(struct blobs *b, const struct chunk_view *v, size_t size, struct
 	tables[0] = o->list;
 	struct manifest *base = open_tables(b, tables, 1, 9);
 	struct manifest *m = open_tables(b, tables, 2, tables[1].entries);
-	if (base && m)
+	if (base && m) {
 		ask(m, base, f);
+		ask_base(m, base);
+	}
 	(void)manifest_free(m);
 	(void)manifest_free(base);
 	root_writer_done(&tables[1]);
@@ -180,7 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct output o;
 	struct chunk_view v;
 
-	output_init(&o, &sink, 1 << 20, false);
+	output_init(&o, &sink, BASE_CHUNK_BYTES, false);
 	if (f && chunk_view_parse(data, size, &v) == 0 && v.delta && write_base(&o) == 0)
 		run(&b, &v, size, &o, f);
 	output_done(&o);

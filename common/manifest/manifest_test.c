@@ -78,7 +78,8 @@ static int item_compare(const void *a, const void *b)
 	return strcmp(p, q); /* bytes are compared unsigned; no NUL stands in a path */
 }
 
-/* What the builder promises, done the slow way: later wins, parents are made, a file beside a directory loses. */
+/* What the builder promises, done the slow way: the higher source wins, in one source what came later, parents are made, a file
+ * beside a directory loses. */
 static void model_close(struct model *m)
 {
 	for (size_t i = 0; i < m->count; i++)
@@ -86,7 +87,7 @@ static void model_close(struct model *m)
 			if (m->items[i].path_len == m->items[j].path_len &&
 			    memcmp(m->items[i].path, m->items[j].path, m->items[i].path_len) == 0 &&
 			    (m->items[i].type == MANIFEST_DIR) == (m->items[j].type == MANIFEST_DIR))
-				m->items[i].dead = true;
+				m->items[m->items[i].source <= m->items[j].source ? i : j].dead = true;
 	size_t given = m->count;
 	for (size_t i = 0; i < given; i++) {
 		for (size_t n = 0; n < m->items[i].path_len; n++) {
@@ -484,6 +485,40 @@ static void the_entry_added_last_wins_also_across_runs(void **state)
 	(void)manifest_free(m);
 	model_done(&model);
 	store_done(&store);
+}
+
+/* Sources may be listed side by side: what wins does not hang on who was faster. */
+static void a_later_source_covers_an_earlier_one_in_whatever_order_they_are_listed(void **state)
+{
+	struct hash256 roots[2];
+	for (size_t order = 0; order < 2; order++) {
+		struct model model = {0};
+		struct store store = {0};
+		struct manifest_stats stats;
+		struct manifest_found f = {0};
+		for (size_t i = 0; i < 3; i++) {
+			uint16_t source = (uint16_t)(order ? 2 - i : i);
+			struct item *it = model_add(&model, "a/b", 3, MANIFEST_FILE);
+			it->source = source;
+			it->size = 100 + source;
+			it = model_add(&model, "a", 1, source == 1 ? MANIFEST_DIR : MANIFEST_FILE);
+			it->source = source;
+			it->mode = (uint16_t)(source == 1 ? 0755 : 0);
+		}
+		assert_int_equal(build(&model, &store, 0, false, &roots[order], &stats), 0);
+		assert_int_equal(stats.files, 1);
+		struct manifest *m = open_in(&store, &roots[order]);
+		assert_int_equal(manifest_lookup(m, "a/b", 3, &f), 0);
+		assert_int_equal(f.e.source, 2);
+		assert_int_equal(f.e.size, 102);
+		assert_int_equal(manifest_lookup(m, "a", 1, &f), 0);
+		assert_int_equal(f.e.type,
+				 MANIFEST_DIR); /* a folder wins over the files of its name, of any source */
+		(void)manifest_free(m);
+		model_done(&model);
+		store_done(&store);
+	}
+	assert_int_equal(hash256_compare(&roots[0], &roots[1]), 0);
 }
 
 /* ---- differences ---- */
@@ -925,6 +960,7 @@ int main(void)
 		cmocka_unit_test(names_no_file_system_can_hold_are_counted_and_left_out),
 		cmocka_unit_test(sorting_in_little_memory_gives_the_same_table),
 		cmocka_unit_test(the_entry_added_last_wins_also_across_runs),
+		cmocka_unit_test(a_later_source_covers_an_earlier_one_in_whatever_order_they_are_listed),
 		cmocka_unit_test(a_diff_names_exactly_what_changed),
 		cmocka_unit_test(a_diff_reads_only_the_chunks_that_differ),
 		cmocka_unit_test(a_small_change_rewrites_few_chunks),

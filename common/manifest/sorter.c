@@ -1,7 +1,8 @@
 /*
  * Records grow from the arena's start, their offsets (the slots) from its end; twice as many slots are reserved as there
- * are records, since merge sort wants room. When both meet, the records are sorted and written as a run. At the end the
- * arena is cut into read buffers for the runs; if there are more runs than buffers, neighbours are merged first.
+ * are records, since merge sort wants room. When both meet, the records are sorted and written as a run, or behind the last
+ * run where they go on from it: what is listed in order is one run. At the end runs are merged until there is one; the arena
+ * is cut into read buffers for that.
  */
 #include "common/manifest/sorter.h"
 
@@ -10,7 +11,7 @@
 #include "common/base/mem.h"
 #include "common/manifest/spool.h"
 
-enum { WRITE_BUFFER = 256 << 10, RUNS_FAN_MAX = 512 };
+enum { WRITE_BUFFER = 256 << 10, READ_BUFFER_MAX = 1 << 20, RUNS_FAN_MAX = 512 };
 
 struct run {
 	uint64_t from, to; /* bytes of the spool */
@@ -31,9 +32,11 @@ struct sorter {
 	struct spool spool;
 	struct run *runs;
 	size_t run_count, run_size;
+	uint8_t *end_of_run; /* the last record of the last run, owned */
 	/* Reading. */
-	uint64_t *slots; /* NULL unless everything fitted */
+	const uint64_t *slots; /* NULL unless everything fitted */
 	size_t next;
+	struct spool_reader reader; /* of the one run that was left */
 	struct source_run *heap;
 	size_t heap_count;
 	bool advance; /* the heap's top was handed out */
@@ -63,6 +66,7 @@ struct sorter *sorter_free(struct sorter *s)
 	spool_done(&s->spool);
 	(void)mem_free(s->arena);
 	(void)mem_free(s->runs);
+	(void)mem_free(s->end_of_run);
 	(void)mem_free(s->heap);
 	return mem_free(s);
 }
@@ -75,7 +79,8 @@ static const struct record *record_at(const struct sorter *s, uint64_t offset)
 static int compare(const struct record *a, const struct record *b)
 {
 	struct path_key x = record_key(a), y = record_key(b);
-	return path_key_compare(&x, &y);
+	int c = path_key_compare(&x, &y);
+	return c != 0 ? c : (int)a->source - (int)b->source;
 }
 
 /* Merges the sorted halves [from, mid) and [mid, to) of @in into @out. */
@@ -132,22 +137,35 @@ static int add_run(struct sorter *s, struct run run)
 	return 0;
 }
 
+/* Whether the last run goes on with @first. */
+static bool goes_on(const struct sorter *s, const struct record *first)
+{
+	return s->run_count > 0 && compare((const struct record *)(const void *)s->end_of_run, first) <= 0;
+}
+
 static int write_run(struct sorter *s)
 {
 	int r = s->spool.fd >= 0 ? 0 : spool_init(&s->spool, s->dir_fd, WRITE_BUFFER);
+	if (r == 0 && !s->end_of_run)
+		r = (s->end_of_run = mem_alloc(RECORD_MAX)) != NULL ? 0 : -ENOMEM;
 	if (r != 0) {
 		spool_done(&s->spool);
 		return r;
 	}
 	struct run run = {.from = spool_at(&s->spool)};
 	const uint64_t *slots = sort_slots(s);
+	bool more = goes_on(s, record_at(s, slots[0]));
 	for (size_t i = 0; i < s->count && r == 0; i++)
 		r = spool_append(&s->spool, record_at(s, slots[i]));
 	run.to = spool_at(&s->spool);
+	const struct record *last = record_at(s, slots[s->count - 1]);
+	memcpy(s->end_of_run, last, last->bytes);
 	s->used = s->count = 0;
 	s->in_order = true;
 	s->last = NULL;
-	return r == 0 ? add_run(s, run) : r;
+	if (more)
+		s->runs[s->run_count - 1].to = run.to;
+	return r == 0 && !more ? add_run(s, run) : r;
 }
 
 int sorter_add(struct sorter *s, const struct manifest_entry *e)
@@ -194,7 +212,7 @@ static void sift_down(struct source_run *heap, size_t count, size_t i)
 /* Starts merging @count runs, whose buffers share the arena. */
 static int heap_start(struct sorter *s, const struct run *runs, size_t count)
 {
-	size_t size = (s->size / count) & ~(size_t)7;
+	size_t size = MIN(s->size / count, (size_t)READ_BUFFER_MAX) & ~(size_t)7;
 
 	s->heap_count = 0;
 	s->advance = false;
@@ -263,28 +281,46 @@ static int merge_pass(struct sorter *s, size_t fan)
 	return 0;
 }
 
+/* ---- reading ---- */
+
+void sorter_rewind(struct sorter *s)
+{
+	s->next = 0;
+	if (!s->slots)
+		s->reader = (struct spool_reader){.fd = s->spool.fd,
+						  .buffer = s->arena,
+						  .size = MIN(s->size, (size_t)READ_BUFFER_MAX),
+						  .at = s->runs[0].from,
+						  .end = s->runs[0].to};
+}
+
 int sorter_finish(struct sorter *s)
 {
+	size_t fan = MIN((size_t)RUNS_FAN_MAX, s->size / SPOOL_BUFFER_MIN);
+	int r = 0;
+
 	if (s->run_count == 0) {
 		s->slots = sort_slots(s);
 		return 0;
 	}
-	size_t fan = MIN((size_t)RUNS_FAN_MAX, s->size / SPOOL_BUFFER_MIN);
-	int r = s->count > 0 ? write_run(s) : 0;
+	if (s->count > 0)
+		r = write_run(s);
 	if (r == 0)
 		r = spool_flush(&s->spool);
-	s->heap = r == 0 ? mem_calloc(fan, sizeof *s->heap) : NULL;
-	if (r == 0 && !s->heap)
+	s->heap = r == 0 && s->run_count > 1 ? mem_calloc(fan, sizeof *s->heap) : NULL;
+	if (r == 0 && s->run_count > 1 && !s->heap)
 		r = -ENOMEM;
-	while (r == 0 && s->run_count > fan)
+	while (r == 0 && s->run_count > 1)
 		r = merge_pass(s, fan);
-	return r == 0 ? heap_start(s, s->runs, s->run_count) : r;
+	if (r == 0)
+		sorter_rewind(s);
+	return r;
 }
 
 int sorter_next(struct sorter *s, const struct record **ret)
 {
 	if (!s->slots)
-		return heap_next(s, ret);
+		return spool_next(&s->reader, ret);
 	if (s->next == s->count)
 		return 0;
 	*ret = record_at(s, s->slots[s->next++]);

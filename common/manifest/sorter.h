@@ -1,7 +1,8 @@
 /*
  * sorter - sorts any number of records in bounded memory: runs in a temporary file, merged.
  *
- * Records with equal keys come out in the order they were added. Life: add*, finish, next* until 0, free.
+ * Records with equal keys come out in the order of their sources, those of one source in the order they were added. Life: add*,
+ * finish, next* until 0 (rewind, next*), free.
  */
 #ifndef COMMON_MANIFEST_SORTER_H
 #define COMMON_MANIFEST_SORTER_H
@@ -21,5 +22,8 @@ MUST_CHECK int sorter_finish(struct sorter *s);
 
 /* The next record in order, valid until the next call. 1, 0 at the end, -errno. */
 MUST_CHECK int sorter_next(struct sorter *s, const struct record **ret);
+
+/* Back to the first record. */
+void sorter_rewind(struct sorter *s);
 
 #endif

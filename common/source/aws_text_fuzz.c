@@ -1,4 +1,8 @@
-/* Shared files, the JSON of instance metadata, the XML of STS: each input is tried as all three. */
+/*
+ * Shared files, the JSON of instance metadata, the XML of STS: each input is tried as all three.
+ *
+ * Decoders: common/source/aws_text.c
+ */
 #include <string.h>
 
 #include "common/source/aws_text.h"

@@ -1,4 +1,8 @@
-/* Index pages, HTML or JSON by their first byte. */
+/*
+ * Index pages, HTML or JSON by their first byte.
+ *
+ * Decoders: common/source/http_index.c
+ */
 #include <string.h>
 
 #include "common/base/attr.h"

@@ -1,4 +1,8 @@
-/* List files, fed in two parts cut at a place the input chooses; its last line is also tried as a URL. */
+/*
+ * List files, fed in two parts cut at a place the input chooses; the whole is also tried as a URL.
+ *
+ * Decoders: common/source/http_list.c common/source/http_url.c
+ */
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -14,7 +18,30 @@ static int take(void *ctx, const struct http_list_entry *e)
 	CHECK(e->path[0] && manifest_path_valid(e->path, strlen(e->path)));
 	CLEANUP(free_str) char *url = http_url_join("http://h/d/list", e->key);
 	CHECK(!url || strncmp(url, "http", 4) == 0);
+	CLEANUP(free_str) char *below = http_url_below("https://h/d/", e->path, "?x");
+	CHECK(!below || (!http_url_wrong("https://h/d/") && strlen(below) >= strlen(e->path) + 12));
 	return 0;
+}
+
+/* As a URL of a configuration, and as where an answer leads. */
+static void try_url(const char *data, size_t size)
+{
+	CLEANUP(free_str) char *text = mem_strndup(data, size), *to = NULL;
+	char shown[100];
+
+	if (!text)
+		return;
+	to = http_url_join("https://h:1/d/?q", text);
+	CHECK(!to || strlen(to) <= HTTP_URL_MAX);
+	if (to && http_url_same_origin("https://h:1/", to))
+		CHECK(http_url_secure(to));
+	http_url_clean(text, shown, sizeof shown);
+	CHECK(!strchr(shown, '?'));
+	if (http_url_wrong(text))
+		return;
+	CHECK(http_url_same_origin(text, text));
+	CLEANUP(free_str) char *name = http_url_name(text);
+	CHECK(!name || (name[0] && !strchr(name, '/')));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -31,8 +58,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (rc == 0)
 		rc = http_list_finish(l, NULL);
 	CHECK(rc <= 0);
-	CLEANUP(free_str) char *text = mem_strndup((const char *)data, size);
-	if (text && !http_url_wrong(text))
-		mem_free(http_url_name(text));
+	try_url((const char *)data, size);
 	return 0;
 }

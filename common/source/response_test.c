@@ -66,6 +66,19 @@ static void a_malformed_length_or_range_is_noticed(void **state)
 	}
 }
 
+/* Found by the fuzz target: a second range that is none left half of itself in the first. */
+static void a_range_that_is_none_leaves_the_one_before(void **state)
+{
+	struct response r = {0};
+
+	header(&r, "Content-Range", "bytes 1-2/3");
+	header(&r, "Content-Range", "bytes 7-x");
+	assert_true(r.bad && r.has_range && r.has_total);
+	assert_int_equal(r.range_first, 1);
+	assert_int_equal(r.range_last, 2);
+	assert_int_equal(r.total, 3);
+}
+
 static void retry_after_is_seconds_or_a_date(void **state)
 {
 	static const struct {
@@ -280,6 +293,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(headers_are_read_whatever_their_case),
 		cmocka_unit_test(a_malformed_length_or_range_is_noticed),
+		cmocka_unit_test(a_range_that_is_none_leaves_the_one_before),
 		cmocka_unit_test(retry_after_is_seconds_or_a_date),
 		cmocka_unit_test(etags_become_validators),
 		cmocka_unit_test(only_the_asked_range_of_the_asked_version_passes),

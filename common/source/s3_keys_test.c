@@ -290,7 +290,7 @@ static void what_is_missing_is_named(void **state)
 	once(NULL, -EACCES, "token file /nonexistent/token: No such file");
 }
 
-static void keys_are_renewed_before_they_expire(void **state)
+static void reads_over_three_lives_of_keys(void)
 {
 	struct source *s = make(NULL);
 	int64_t start_ns = clock_mono_ns();
@@ -303,6 +303,18 @@ static void keys_are_renewed_before_they_expire(void **state)
 	reads(s, 0, NULL);
 	assert_in_range(atomic_load(&fx.given), 3, 4);
 	source_free(s);
+}
+
+static void keys_are_renewed_before_they_expire(void **state)
+{
+	reads_over_three_lives_of_keys(); /* of instance metadata */
+}
+
+static void keys_of_a_web_identity_are_renewed_before_they_expire(void **state)
+{
+	setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/r", 1);
+	setenv("AWS_WEB_IDENTITY_TOKEN_FILE", file_with("token", "web+token\n"), 1);
+	reads_over_three_lives_of_keys();
 }
 
 static void keys_that_the_store_calls_expired_are_looked_for_anew(void **state)
@@ -355,6 +367,7 @@ int main(void)
 		TEST(a_profile_may_lead_to_a_web_identity),
 		TEST(what_is_missing_is_named),
 		TEST(keys_are_renewed_before_they_expire),
+		TEST(keys_of_a_web_identity_are_renewed_before_they_expire),
 		TEST(keys_that_the_store_calls_expired_are_looked_for_anew),
 		TEST(the_time_of_renewal_is_five_minutes_before_or_a_quarter),
 		TEST(a_source_may_go_while_its_keys_are_looked_for),

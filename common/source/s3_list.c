@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/base/planted.h"
 #include "common/source/response.h"
 #include "common/source/s3_place.h"
 
@@ -419,7 +420,7 @@ static size_t url_decode(char *s, size_t len)
 		char c = s[i];
 		if (c == '+')
 			c = ' ';
-		int high = c == '%' && len - i > 2 ? hex_digit(s[i + 1]) : -1;
+		int high = c == '%' && len - i > 2 - PLANTED(LIST_ESCAPE) ? hex_digit(s[i + 1]) : -1;
 		int low = high >= 0 ? hex_digit(s[i + 2]) : -1;
 		if (low >= 0) {
 			c = (char)(high << 4 | low);

@@ -1,4 +1,8 @@
-/* Pages of listings and error bodies, fed in two parts cut at a place the input chooses. */
+/*
+ * Pages of listings and error bodies, fed in two parts cut at a place the input chooses.
+ *
+ * Decoders: common/source/s3_list.c common/source/s3_error.c
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,10 +12,27 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* As the body of a refusal, of each kind of request. */
+static void try_error(const uint8_t *data, size_t size)
+{
+	static const int statuses[] = {301, 400, 403, 404, 503};
+	struct s3_error e;
+	struct err err = {0};
+	bool retry;
+
+	s3_error_parse(data, size, &e);
+	CHECK(strlen(e.code) < sizeof e.code && strlen(e.message) < sizeof e.message);
+	CHECK(!s3_versioning_enabled(data, size) || strcmp(e.status, "Enabled") == 0);
+	for (size_t i = 0; i < LENGTH(statuses); i++) {
+		struct response r = {.status = statuses[i], .request_id = "id", .region = "eu-x-1"};
+		int code = s3_error_code((enum s3_request_kind)(i % 3), r.status, e.code, &retry);
+		CHECK(code < 0 && s3_error_words(&err, code, "label", "a/key", &r, &e) == code);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct s3_list_page page;
-	struct s3_error e;
 	CLEANUP(s3_list_free) struct s3_list *l = NULL;
 
 	if (s3_list_new("a/", "", &l) < 0)
@@ -30,6 +51,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			      !memchr(page.entries[i].key, '\0', page.entries[i].key_len));
 	}
 	CHECK(s3_list_reset(l) <= 0);
-	s3_error_parse(data, size, &e);
+	try_error(data, size);
 	return 0;
 }

@@ -1,4 +1,8 @@
-/* Lines of mountinfo: the source and the path in them are whatever somebody mounted. */
+/*
+ * Lines of mountinfo: the source and the path in them are whatever somebody mounted.
+ *
+ * Decoders: csi-driver/mounter/marks.c
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

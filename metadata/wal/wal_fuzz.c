@@ -2,6 +2,8 @@
  * Any bytes as a folder of segments: what recovery accepts must be a log, the core must be able to start from it, and
  * what is written behind it must be read again. Input: the segments one after the other, each a number and a length byte
  * (of sectors), then that many bytes.
+ *
+ * Decoders: metadata/wal/record.c metadata/wal/recover.c
  */
 #include <errno.h>
 #include <stdlib.h>
