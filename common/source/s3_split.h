@@ -8,9 +8,9 @@
  *
  * Nothing is believed about the order in which the store lists: what proves that no key fell between two ranges is a seam. A
  * range goes on until it meets a key beyond its end, and that must be the very key with which the next one began. Where all
- * seams agree the pages of all ranges are one sequence in the store's own order, from its first key to its last. Where one does
- * not, a key has come or gone there since: the first range goes on through the second. Where pages are not in the order of bytes, or seams disagree
- * again and again, it ends in DISORDER, and only asking page after page gives what the store has.
+ * seams agree the pages of all ranges are one sequence in the store's own order, from its first key to its last. Where one
+ * does not, a key has come or gone there since: the first range goes on through the second. Where pages are not in the order
+ * of bytes, or seams disagree again and again, it ends in DISORDER, and only asking page after page gives what the store has.
  */
 #ifndef COMMON_SOURCE_S3_SPLIT_H
 #define COMMON_SOURCE_S3_SPLIT_H
