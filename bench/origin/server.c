@@ -358,10 +358,12 @@ static void add_key(struct page *p, const char *key)
 {
 	char out[3 * STORE_KEY_MAX + 1];
 
-	if (p->encode)
-		text_put(&p->t, out, s3_encode(key, strlen(key), 1, out));
-	else
+	if (!p->encode) {
 		text_add_escaped(&p->t, key);
+		return;
+	}
+	size_t len = s3_encode(key, strlen(key), 1, out);
+	text_put(&p->t, out, len);
 }
 
 static void put_text(struct page *p, const char *s)
@@ -371,7 +373,7 @@ static void put_text(struct page *p, const char *s)
 
 static void put_number(struct page *p, uint64_t v)
 {
-	char digits[24], *at = digits + sizeof digits;
+	char digits[24] = "", *at = digits + sizeof digits;
 
 	do
 		*--at = (char)('0' + v % 10);

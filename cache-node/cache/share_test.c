@@ -188,8 +188,8 @@ static void sums_are_right_after_any_history(void **state)
 		all += share.used;
 	}
 	assert_true(all > 0);
-	for (uint16_t g = 0; g < LENGTH(groups); g++)
-		assert_int_equal(share_group_get(s, g).used, groups[g]);
+	for (size_t g = 0; g < LENGTH(groups); g++)
+		assert_int_equal(share_group_get(s, (uint16_t)g).used, groups[g]);
 }
 
 static void without_memory_what_cannot_be_named_is_nobodys(void **state)

@@ -79,7 +79,7 @@ static void segment_write(struct job *job)
 	if (r == -ENOSPC || r == -EDQUOT ||
 	    (b && (tier_is_high(b->tier) || share_over(&c->shares, b->share) != SHARE_WITHIN)))
 		keeper_poke(c);
-	if (r == 0 && body_full(b))
+	if (b && r == 0 && body_full(b))
 		object_seal(o, b);
 	(void)body_unref(b);
 	(void)cache_put(o);

@@ -28,7 +28,8 @@ void s3_guard_key(struct s3_guard *g, struct s3_key key)
 /* Too high for fewer than a few thousand, which does not matter here. */
 static double different_keys(const struct s3_guard *g)
 {
-	const double m = LENGTH(g->registers), alpha = 0.7213 / (1 + 1.079 / m);
+	const size_t registers = LENGTH(g->registers);
+	const double m = (double)registers, alpha = 0.7213 / (1 + 1.079 / m);
 	double sum = 0;
 
 	for (size_t i = 0; i < LENGTH(g->registers); i++)

@@ -331,7 +331,8 @@ static void trees_are_listed_by_all_slots_with_few_empty_pages(void **state)
 		settle(&s);
 		list(&r, &s, SLOTS, 2);
 		assert_each_once(&s);
-		double least = (double)((s.count + s.page - 1) / s.page), best = least / SLOTS * 130;
+		size_t full = (s.count + s.page - 1) / s.page;
+		double least = (double)full, best = least / SLOTS * 130;
 		print_message("%-28s %4.0f pages hold it: %4zu asked for (%.2f), time %.2f of the best\n",
 			      shapes[i].name, least, r.pages, (double)r.pages / least,
 			      (double)r.clock / best);
