@@ -316,7 +316,7 @@ class Larder:
 
 def rclone_listing(ctx, store):
     """How many keys `rclone lsf` counts."""
-    remote = f":s3,provider=Other,endpoint='{store.url}',region=us-east-1:{BUCKET}"
+    remote = f":s3,provider=Other,list_version=2,endpoint='{store.url}',region=us-east-1:{BUCKET}"
     done = subprocess.run([rclone(), "lsf", "-R", "--fast-list", "--files-only", remote], capture_output=True, timeout=300,
                           check=False, env={"PATH": os.environ["PATH"], "RCLONE_CONFIG": "/dev/null", "no_proxy": "*"})
     if done.returncode:
