@@ -526,10 +526,13 @@ void s3_list_look(const struct s3_list *l, struct s3_key after, struct s3_key en
 	*ret = (struct s3_list_page){.entries = l->entries,
 				     .count = l->entry_count,
 				     .token = l->truncated ? l->token : NULL,
-				     .keys = l->count,
 				     .ordered = true};
 	for (size_t i = 0; i < l->count; i++) {
 		struct s3_key key = key_of(l, i);
+		if (l->items[i].gone) /* some stores list all delete markers of a page behind its versions */
+			continue;
+		if (ret->keys++ == 0)
+			ret->first = key;
 		if (before.bytes && s3_key_compare(key, before) < least)
 			ret->ordered = false;
 		if (end.bytes && !ret->beyond.bytes && s3_key_compare(key, end) > 0) {
@@ -538,8 +541,6 @@ void s3_list_look(const struct s3_list *l, struct s3_key after, struct s3_key en
 		}
 		before = key;
 	}
-	if (l->count > 0) {
-		ret->first = key_of(l, 0);
+	if (ret->keys > 0)
 		ret->last = before;
-	}
 }

@@ -228,6 +228,17 @@ static void a_page_is_looked_at_as_a_part_of_a_range(void **state)
 			 0);
 	s3_list_look(l, key("p/s/a"), none, &page); /* the rest of the versions of a key */
 	assert_true(page.ordered && page.keys == 2 && page.count == 1);
+	assert_int_equal(
+		parse(l,
+		      "<ListVersionsResult>" VERSION("p/s/a", "2", "true") VERSION(
+			      "p/s/c", "1",
+			      "true") "<DeleteMarker><Key>p/s/b</Key><VersionId>3</VersionId><IsLatest>true</IsLatest>"
+				      "</DeleteMarker></ListVersionsResult>",
+		      1000, NULL),
+		0);
+	assert_true(page.ordered &&
+		    page.keys == 2); /* versitygw and moto list delete markers behind all versions */
+	assert_int_equal(s3_key_compare(page.last, key("p/s/c")), 0);
 	s3_list_free(l);
 }
 
