@@ -3,24 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "bench/lister/lister.h"
+#include "common/base/clock.h"
 
 static void usage(FILE *to)
 {
 	(void)fputs("usage: larder-lister --url http://HOST/BUCKET [--cut KEY]...\n"
 		    "  --cut KEY   one range ends with it, the next begins after it; ascending\n",
 		    to);
-}
-
-static double cpu_seconds(void)
-{
-	struct rusage u;
-
-	(void)getrusage(RUSAGE_SELF, &u); /* cannot fail for itself */
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 /* 0, or 1: usage was asked for, 2: no such option. */
@@ -69,6 +60,6 @@ int main(int argc, char **argv)
 	}
 	(void)printf("{\"keys\": %llu, \"requests\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f}\n",
 		     (unsigned long long)result.keys, (unsigned long long)result.requests,
-		     (double)(result.end_ns - result.start_ns) / 1e9, cpu_seconds());
+		     (double)(result.end_ns - result.start_ns) / 1e9, (double)clock_cpu_ns() / 1e9);
 	return 0;
 }

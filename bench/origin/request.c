@@ -7,13 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+#include "common/base/bytes.h"
 
 /* Decodes @len bytes to @out (@size with the NUL). False when too long or not encoded right. */
 static bool decode(const char *in, size_t len, char *out, size_t size)
@@ -23,8 +17,8 @@ static bool decode(const char *in, size_t len, char *out, size_t size)
 	for (size_t i = 0; i < len; i++) {
 		char c = in[i];
 		if (c == '%') {
-			int high = len - i < 3 ? -1 : digit(in[i + 1]);
-			int low = high < 0 ? -1 : digit(in[i + 2]);
+			int high = len - i < 3 ? -1 : hex_digit(in[i + 1]);
+			int low = high < 0 ? -1 : hex_digit(in[i + 2]);
 			if (low < 0)
 				return false;
 			c = (char)(high * 16 + low);

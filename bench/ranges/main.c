@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench/ranges/ranges.h"
+#include "common/base/clock.h"
 #include "common/base/fd.h"
 
 static void usage(FILE *to)
@@ -108,15 +108,6 @@ static int parse_options(int argc, char **argv, struct ranges_config *ret, const
 	return rc == 0 && (!ret->url || !*ret_out || ret->size == 0 || optind < argc) ? -EINVAL : rc;
 }
 
-static double cpu_seconds(void)
-{
-	struct rusage u;
-
-	(void)getrusage(RUSAGE_SELF, &u); /* cannot fail for itself */
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
 static int fetch(struct ranges_config *c, const char *out, struct ranges_result *ret, struct err *err)
 {
 	CLEANUP(fd_close) int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -145,6 +136,6 @@ int main(int argc, char **argv)
 	}
 	(void)printf("{\"bytes\": %llu, \"requests\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f}\n",
 		     (unsigned long long)result.bytes, (unsigned long long)result.requests,
-		     (double)(result.end_ns - result.start_ns) / 1e9, cpu_seconds());
+		     (double)(result.end_ns - result.start_ns) / 1e9, (double)clock_cpu_ns() / 1e9);
 	return 0;
 }

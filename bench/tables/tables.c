@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/reader/latency.h"
@@ -111,23 +110,16 @@ static bool has_changed(const struct tables_config *c, uint64_t i)
 	return c->changes && i % MAX(c->count / c->changes, 1) == 0;
 }
 
-static int64_t cpu_ns(void)
-{
-	struct timespec t;
-	CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0);
-	return t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
 static int flush(struct run *run, struct manifest_builder *b)
 {
 	struct batch *batch = run->batch;
-	int64_t start_ns = clock_mono_ns(), start_cpu_ns = cpu_ns();
+	int64_t start_ns = clock_mono_ns(), start_cpu_ns = clock_cpu_ns();
 	int r = 0;
 
 	for (size_t i = 0; i < batch->count && r == 0; i++)
 		r = manifest_builder_add(b, &batch->entries[i], run->err);
 	run->build_ns += clock_mono_ns() - start_ns;
-	run->build_cpu_ns += cpu_ns() - start_cpu_ns;
+	run->build_cpu_ns += clock_cpu_ns() - start_cpu_ns;
 	batch->count = batch->used = 0;
 	return r;
 }
@@ -195,11 +187,11 @@ static int build(struct run *run, const struct hash256 *first, struct hash256 *r
 		r = (run->config->paths ? add_lines : add_regular)(run, b, first != NULL, ret_files);
 	if (r == 0)
 		r = flush(run, b);
-	int64_t start_ns = clock_mono_ns(), start_cpu_ns = cpu_ns();
+	int64_t start_ns = clock_mono_ns(), start_cpu_ns = clock_cpu_ns();
 	if (r == 0)
 		r = manifest_builder_finish(b, &sink, ret, ret_stats, run->err);
 	run->build_ns += clock_mono_ns() - start_ns;
-	run->build_cpu_ns += cpu_ns() - start_cpu_ns;
+	run->build_cpu_ns += clock_cpu_ns() - start_cpu_ns;
 	return r;
 }
 

@@ -79,6 +79,14 @@ void hex_encode(const uint8_t *bytes, size_t len, char *out)
 	out[2 * len] = 0;
 }
 
+int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static int nibble(char c)
 {
 	if (c >= '0' && c <= '9')

@@ -119,6 +119,9 @@ static inline uint64_t read_varint(struct reader *r)
 	return v;
 }
 
+/* The value of a hexadecimal digit of either case; -1: it is none. */
+int hex_digit(char c);
+
 /* Lower-case hexadecimal of @len bytes into @out, which holds 2 * len + 1. */
 void hex_encode(const uint8_t *bytes, size_t len, char *out);
 

@@ -27,6 +27,14 @@ static inline int64_t clock_wall_ns(void)
 	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
+/* Nanoseconds of processors that all threads of this process used, its own and the kernel's for it. */
+static inline int64_t clock_cpu_ns(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* cannot fail for this clock */
+	return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
+
 /* Waits on @cond (default attributes; @lock held) for at most @ns. Wakes for no reason too: look at the condition. */
 static inline void clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ns)
 {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/bytes.h"
 #include "common/base/mem.h"
 #include "common/source/s3_place.h"
 
@@ -106,22 +107,14 @@ void http_url_clean(const char *url, char *out, size_t size)
 	(void)snprintf(out, size, "%.*s", (int)strcspn(url, "?#"), url);
 }
 
-static int digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 size_t http_url_decode(char *s, size_t len)
 {
 	size_t out = 0;
 
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
-		int high = c == '%' && len - i > 2 ? digit(s[i + 1]) : -1;
-		int low = high >= 0 ? digit(s[i + 2]) : -1;
+		int high = c == '%' && len - i > 2 ? hex_digit(s[i + 1]) : -1;
+		int low = high >= 0 ? hex_digit(s[i + 2]) : -1;
 		if (low >= 0) {
 			c = (char)(high << 4 | low);
 			i += 2;

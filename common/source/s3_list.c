@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/base/planted.h"
@@ -401,14 +402,6 @@ int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *e
 	else
 		l->bytes += len;
 	return parse(l, bytes, len, false, err);
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Decodes in place ('+' is a blank there, as in forms); returns the new length. */
