@@ -19,11 +19,6 @@ struct s3_source *s3_of(const struct web_op *op)
 	return (struct s3_source *)(void *)op->base.source;
 }
 
-static const char *label_of(const struct web_op *op)
-{
-	return op->base.source->label;
-}
-
 /* ---- requests ---- */
 
 enum { SIGNED_MAX = 5 };
@@ -160,7 +155,7 @@ int s3_refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_kind k
 	web_fetch_note_refusal(f, e.code);
 	int code = s3_error_code(kind, f->head.status, e.code, &retry);
 	*ret = retry ? WEB_RETRY : WEB_FAIL;
-	return s3_error_words(&f->err, code, label_of(op), f->subject, &f->head, &e);
+	return s3_error_words(&f->err, code, web_label_of(op), f->subject, &f->head, &e);
 }
 
 static int object_refused(struct web_op *op, struct web_fetch *f, enum web_verdict *ret)
@@ -178,7 +173,7 @@ static int stat_entry(struct web_op *op, struct source_entry *ret)
 
 	if (!f->head.has_length || f->head.bad)
 		return err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: an answer to HEAD without a length",
-			       label_of(op), op->key);
+			       web_label_of(op), op->key);
 	*ret = (struct source_entry){
 		.type = dir ? SOURCE_TYPE_DIR : SOURCE_TYPE_FILE,
 		.key = op->key,

@@ -43,11 +43,6 @@ struct listing {
 	size_t answer_len;
 };
 
-static const char *label_of(const struct web_op *op)
-{
-	return op->base.source->label;
-}
-
 static int64_t deadline_of(const struct web_op *op)
 {
 	return clock_mono_ns() + op->want.list.deadline_ns;
@@ -91,7 +86,7 @@ static enum http_taken page_body(struct web_fetch *f, const uint8_t *p, size_t l
 	f->transfer.abort_code = s3_list_feed(w->page, p, len, &why);
 	if (f->transfer.abort_code == 0)
 		return HTTP_TAKEN;
-	(void)err_set(&f->err, f->transfer.abort_code, "%.80s: prefix \"%.120s\": %.200s", label_of(op),
+	(void)err_set(&f->err, f->transfer.abort_code, "%.80s: prefix \"%.120s\": %.200s", web_label_of(op),
 		      op->key, why.text);
 	return HTTP_ABORTED;
 }
@@ -176,17 +171,21 @@ static int steal(struct listing *l)
 
 static int bad_page(struct web_op *op, int code, struct worker *w, const struct err *why)
 {
-	return err_set(&w->fetch.err, code, "%.80s: prefix \"%.120s\": %.200s", label_of(op), op->key,
+	return err_set(&w->fetch.err, code, "%.80s: prefix \"%.120s\": %.200s", web_label_of(op), op->key,
 		       err_words(why, code));
 }
 
-/* The first object with a version id: whether reads by id are allowed is tried with it. 1: it is; 0: there is none. */
-static int find_probe(struct listing *l, const struct s3_list_page *page)
+/* The first object of the worker's page with a version id: whether reads by id are allowed is tried with it. 1: it is; 0: there is
+ * none. */
+static int find_probe(struct listing *l, const struct worker *w)
 {
+	const struct s3_key none = {0};
+	struct s3_list_page page;
 	size_t len;
 
-	for (size_t i = 0; i < page->count; i++) {
-		const struct source_entry *e = &page->entries[i];
+	s3_list_look(w->page, none, none, &page);
+	for (size_t i = 0; i < page.count; i++) {
+		const struct source_entry *e = &page.entries[i];
 		if (!s3_version_of(&e->validator, &len) || e->type != SOURCE_TYPE_FILE)
 			continue;
 		mem_free(l->probe_key);
@@ -211,23 +210,31 @@ static int guard_page(const struct listing *l, struct worker *w, const struct s3
 			   : 0;
 }
 
-/* Looks at the page of a slot as what its range is; *ret_then: what comes next. */
-static void look(struct listing *l, size_t slot, struct s3_list_page *page, enum s3_split_then *ret_then)
+/* Looks at the page of a slot as what its range is. */
+static void look(const struct listing *l, size_t slot, struct s3_list_page *ret)
+{
+	s3_list_look(l->workers[slot]->page, s3_split_after(l->split, slot), s3_split_end(l->split, slot),
+		     ret);
+}
+
+/* What comes after the page of a slot, which is looked at again where the range goes further. */
+static enum s3_split_then place_page(struct listing *l, size_t slot, struct s3_list_page *page)
 {
 	size_t stop;
 
-	do {
-		s3_list_look(l->workers[slot]->page, s3_split_after(l->split, slot),
-			     s3_split_end(l->split, slot), page);
+	for (;;) {
 		const struct s3_seen seen = {.ordered = page->ordered,
 					     .more = page->token != NULL,
 					     .first = page->first,
 					     .last = page->last,
 					     .beyond = page->beyond};
-		*ret_then = s3_split_page(l->split, slot, &seen, &stop);
+		enum s3_split_then then = s3_split_page(l->split, slot, &seen, &stop);
 		if (stop != SIZE_MAX)
 			web_fetch_stop(&l->workers[stop]->fetch);
-	} while (*ret_then == S3_SPLIT_FURTHER);
+		if (then != S3_SPLIT_FURTHER)
+			return then;
+		look(l, slot, page);
+	}
 }
 
 /* Page by page, from the first. 1 or -ENOMEM. */
@@ -266,14 +273,13 @@ static int give_page(struct listing *l, size_t slot)
 	struct worker *w = l->workers[slot];
 	struct s3_key after = s3_split_after(l->split, slot);
 	struct s3_list_page page;
-	enum s3_split_then then;
 	struct err why = {0};
 
-	s3_list_look(w->page, after, s3_split_end(l->split, slot), &page);
+	look(l, slot, &page);
 	int rc = guard_page(l, w, &page, after, &why);
 	if (rc < 0 && (page.ordered || l->slots == 1))
 		return bad_page(op, rc, w, &why);
-	look(l, slot, &page, &then);
+	enum s3_split_then then = place_page(l, slot, &page);
 	if (then == S3_SPLIT_DISORDER) {
 		s3_of(op)->disordered = true;
 		if (!l->begun)
@@ -304,15 +310,12 @@ static int take_page(struct listing *l, size_t slot)
 {
 	struct web_op *op = l->op;
 	struct worker *w = l->workers[slot];
-	const struct s3_key none = {0};
-	struct s3_list_page page;
 	struct err why = {0};
 	int rc = s3_list_finish(w->page, &why);
 
 	if (rc < 0)
 		return bad_page(op, rc, w, &why);
-	s3_list_look(w->page, none, none, &page);
-	rc = l->versions && !l->tried ? find_probe(l, &page) : 0;
+	rc = l->versions && !l->tried ? find_probe(l, w) : 0;
 	if (rc < 0)
 		return rc;
 	if (rc == 0)

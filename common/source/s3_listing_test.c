@@ -48,15 +48,22 @@ static int take_entries(void *ctx, const struct source_entry *e, size_t count)
 	return ++g->calls == g->stop_after ? -ENOSPC : 0;
 }
 
-static int list_it(struct source *s, struct got *g)
+/* After @stop_after calls of its callback that ends it; 0: it does not. */
+static void list_start(struct source *s, struct got *g, size_t stop_after)
 {
 	struct source_op *op = NULL;
 	const struct source_list_request r = {
 		.prefix = "", .entries = take_entries, .done = waiter_list_done, .ctx = g};
 
 	memset(g, 0, sizeof *g);
+	g->stop_after = stop_after;
 	waiter_init(&g->w);
 	assert_int_equal(source_list(s, &r, &op), 0);
+}
+
+static int list_it(struct source *s, struct got *g)
+{
+	list_start(s, g, 0);
 	int status = waiter_wait(&g->w);
 	waiter_clear(&g->w);
 	return status;
@@ -190,13 +197,7 @@ static void a_callback_ends_all_that_runs(void **state)
 	struct source *s = make_source(fx.port, "many", "p/", 16, 0);
 	struct got g;
 
-	memset(&g, 0, sizeof g);
-	waiter_init(&g.w);
-	g.stop_after = 9;
-	struct source_op *op = NULL;
-	const struct source_list_request r = {
-		.prefix = "", .entries = take_entries, .done = waiter_list_done, .ctx = &g};
-	assert_int_equal(source_list(s, &r, &op), 0);
+	list_start(s, &g, 9);
 	assert_int_equal(waiter_wait(&g.w), -ENOSPC);
 	assert_int_equal(g.calls, 9);
 	waiter_clear(&g.w);
@@ -208,12 +209,7 @@ static void freeing_the_source_cancels_a_listing_that_runs(void **state)
 	struct source *s = make_source(fx.port, "many", "p/", 16, 0);
 	struct got g;
 
-	memset(&g, 0, sizeof g);
-	waiter_init(&g.w);
-	struct source_op *op = NULL;
-	const struct source_list_request r = {
-		.prefix = "", .entries = take_entries, .done = waiter_list_done, .ctx = &g};
-	assert_int_equal(source_list(s, &r, &op), 0);
+	list_start(s, &g, 0);
 	while (origin_stat(fx.port, "requests") < 4) /* until some run side by side */
 		;
 	source_free(s);

@@ -394,6 +394,14 @@ static void every_key_of_any_tree_is_given_once(void **state)
 	}
 }
 
+/* Each key was given, unless disorder was told. */
+static void assert_none_missing(const struct store *s, const struct run *r, uint64_t seed)
+{
+	for (size_t i = 0; i < s->count && !r->disorder; i++)
+		if (s->given[i] == 0)
+			fail_msg("seed %llu: %s is missing", (unsigned long long)seed, s->keys[i]);
+}
+
 /* The walk of the store's folders is what tokens follow; "start after" goes to the key's place in it, or leaves out what is
  * before it by bytes. Whoever is not told of disorder has every key. */
 static void a_store_in_another_order_loses_no_key_or_is_told_from_others(void **state)
@@ -411,9 +419,7 @@ static void a_store_in_another_order_loses_no_key_or_is_told_from_others(void **
 			add_random(&s, &rng);
 		settle(&s);
 		list(&r, &s, 2 + (size_t)rng_below(&rng, 7), 2);
-		for (size_t i = 0; i < s.count && !r.disorder; i++)
-			if (s.given[i] == 0)
-				fail_msg("seed %llu: %s is missing", (unsigned long long)seed, s.keys[i]);
+		assert_none_missing(&s, &r, seed);
 		told += r.disorder;
 		whole += !r.disorder;
 		store_done(&s);
@@ -476,9 +482,7 @@ static void keys_that_stay_are_given_whatever_comes_and_goes(void **state)
 			add_random(&s, &rng);
 		settle(&s);
 		list(&r, &s, 2 + (size_t)rng_below(&rng, 7), 2);
-		for (size_t i = 0; i < s.count && !r.disorder; i++)
-			if (s.given[i] == 0)
-				fail_msg("seed %llu: %s is missing", (unsigned long long)seed, s.keys[i]);
+		assert_none_missing(&s, &r, seed);
 		told += r.disorder;
 		store_done(&s);
 	}

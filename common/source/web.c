@@ -27,7 +27,7 @@ static struct http_loop *loop_of(const struct web_op *op)
 	return op->base.source->loop->http;
 }
 
-static const char *label_of(const struct web_op *op)
+const char *web_label_of(const struct web_op *op)
 {
 	return op->base.source->label;
 }
@@ -49,7 +49,7 @@ void web_op_end(struct web_op *op, int status, const struct source_entry *entry,
 	if (status < 0 && err)
 		words = *err;
 	if (status < 0 && words.code != status)
-		(void)err_set(&words, status, "%.80s: %s for %.200s", label_of(op), err_text(status),
+		(void)err_set(&words, status, "%.80s: %s for %.200s", web_label_of(op), err_text(status),
 			      *op->key ? op->key : web_source_of(op)->origin);
 	const struct err *why = status < 0 ? &words : NULL;
 	http_timer_set(loop, &op->hedge, HTTP_NEVER);
@@ -194,7 +194,7 @@ static int on_head(struct web_fetch *f)
 	if (rc == 0 && op->delivered == 0)
 		rc = start_sum(op, &f->head);
 	if (rc < 0)
-		(void)err_set(&f->err, rc, "%.80s: %.200s: %.200s", label_of(op), f->subject,
+		(void)err_set(&f->err, rc, "%.80s: %.200s: %.200s", web_label_of(op), f->subject,
 			      err_words(&why, rc));
 	return rc;
 }
@@ -207,7 +207,8 @@ static int sum_up(struct web_op *op, struct web_fetch *f, const uint8_t *p, size
 	checksum_add(&op->sum, p, len);
 	if (op->delivered + len < op->want.read.length || checksum_check(&op->sum, &why) == 0)
 		return 0;
-	return err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: %.200s", label_of(op), f->subject, why.text);
+	return err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: %.200s", web_label_of(op), f->subject,
+		       why.text);
 }
 
 /* Puts bytes into the sink; *ret_used: how many found room. 0 or an error with words. */
@@ -257,7 +258,7 @@ static enum http_taken take_body(struct web_op *op, struct web_fetch *f, const u
 	if (more && !(whole && web_source_of(op)->kind->whole_ok)) {
 		f->transfer.abort_code =
 			err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: more bytes than announced",
-				label_of(op), f->subject);
+				web_label_of(op), f->subject);
 		return HTTP_ABORTED;
 	}
 	size_t want = more ? (size_t)left : len - skipped, used;
@@ -307,7 +308,7 @@ static void on_done(struct web_fetch *f, int status)
 	} else {
 		/* Only without a Content-Length: the end of the connection was the end of the body. */
 		(void)err_set(&f->err, -ERR_UNREACHABLE, "%.80s: the body of %.200s was cut short",
-			      label_of(op), f->subject);
+			      web_label_of(op), f->subject);
 		web_fetch_again(f);
 	}
 }
@@ -379,7 +380,7 @@ static void on_task(struct http_task *task)
 
 	if (wants & WANT_CANCEL)
 		web_op_end(op,
-			   err_set(&err, -ECANCELED, "%.80s: canceled for %.200s", label_of(op),
+			   err_set(&err, -ECANCELED, "%.80s: canceled for %.200s", web_label_of(op),
 				   *op->key ? op->key : web_source_of(op)->origin),
 			   NULL, &err);
 	else if (!op->started)

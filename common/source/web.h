@@ -79,6 +79,8 @@ void web_source_done(struct web_source *s);
 /* The operation that a fetch of a STAT or READ belongs to. */
 struct web_op *web_op_of(struct web_fetch *f);
 struct web_source *web_source_of(const struct web_op *op);
+/* What errors call it; borrowed from the source. */
+const char *web_label_of(const struct web_op *op);
 
 /* A new operation, zeroed but for kind, key and fetch; the caller fills it, then begins it. NULL: out of memory. */
 struct web_op *web_op_new(struct source *s, enum web_op_kind kind, const char *key);
