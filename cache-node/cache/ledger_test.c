@@ -7,20 +7,6 @@
 
 #define SIZE (512 * KB)
 
-static void rig_resize(struct rig *rig, uint64_t bytes_max)
-{
-	rig_close(rig);
-	rig->bytes_max = bytes_max;
-	rig_open(rig);
-}
-
-static const char *name(const char *prefix, int i)
-{
-	static char key[32];
-	(void)snprintf(key, sizeof key, "%s/%d", prefix, i);
-	return key;
-}
-
 /* Opens, reads to the end, closes, forgets; then lets the keeper do what it has to. */
 static void use(struct rig *rig, const char *key)
 {
@@ -58,7 +44,7 @@ static int here_of(struct rig *rig, const char *prefix, int count)
 {
 	int n = 0;
 	for (int i = 0; i < count; i++)
-		n += is_here(rig, name(prefix, i));
+		n += is_here(rig, rig_name(prefix, i));
 	return n;
 }
 
@@ -68,9 +54,9 @@ static void what_is_opened_again_stays_through_a_scan(void **state)
 	rig_resize(rig, 20 * MB);
 	for (int round = 0; round < 2; round++)
 		for (int i = 0; i < 10; i++)
-			pass(rig, name("hot", i));
+			pass(rig, rig_name("hot", i));
 	for (int i = 0; i < 100; i++)
-		pass(rig, name("scan", i));
+		pass(rig, rig_name("scan", i));
 	assert_int_equal(rig_stats(rig).passed_by_bytes, 0);
 	assert_int_equal(here_of(rig, "hot", 10), 10);
 	struct cache_tier_stats s = rig_stats(rig).tiers[0];
@@ -85,9 +71,9 @@ static void what_is_loaded_takes_the_place_of_what_was_never_used(void **state)
 	struct rig *rig = *state;
 	rig_resize(rig, 20 * MB);
 	for (int i = 0; i < 60; i++)
-		pass(rig, name("read once", i));
+		pass(rig, rig_name("read once", i));
 	for (int i = 0; i < 30; i++)
-		use(rig, name("loaded", i));
+		use(rig, rig_name("loaded", i));
 	assert_int_equal(here_of(rig, "loaded", 30), 30);
 }
 
@@ -129,16 +115,16 @@ static void after_a_restart_the_oldest_go_first(void **state)
 	enum { N = 30 };
 	struct rig *rig = *state;
 	for (int i = 0; i < N; i++)
-		use(rig, name("old", i));
+		use(rig, rig_name("old", i));
 	for (int i = 0; i < N; i++)
-		age(rig, name("old", i), i * 7 % N);
+		age(rig, rig_name("old", i), i * 7 % N);
 	rig_resize(rig, 12 * MB); /* room for about 20 of them */
 	cache_settle(rig->cache);
 	assert_int_equal(rig_stats(rig).tiers[0].objects, here_of(rig, "old", N));
 	int gone = N - here_of(rig, "old", N);
 	assert_true(gone >= 8 && gone <= 14);
 	for (int i = 0; i < N; i++)
-		assert_int_equal(is_here(rig, name("old", i)), i * 7 % N >= gone);
+		assert_int_equal(is_here(rig, rig_name("old", i)), i * 7 % N >= gone);
 }
 
 static void open_and_pinned_objects_stay_until_they_are_let_go(void **state)
@@ -147,8 +133,8 @@ static void open_and_pinned_objects_stay_until_they_are_let_go(void **state)
 	rig_resize(rig, 20 * MB);
 	struct cache_object *held[4];
 	for (int i = 0; i < 4; i++) {
-		pass(rig, name("held", i));
-		held[i] = rig_get(rig, name("held", i), SIZE);
+		pass(rig, rig_name("held", i));
+		held[i] = rig_get(rig, rig_name("held", i), SIZE);
 		if (i % 2)
 			cache_pin(held[i], true);
 		else
@@ -156,7 +142,7 @@ static void open_and_pinned_objects_stay_until_they_are_let_go(void **state)
 	}
 	for (int round = 0; round < 3; round++)
 		for (int i = 0; i < 60; i++)
-			use(rig, name("others", i));
+			use(rig, rig_name("others", i));
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(cache_object_state(held[i]), CACHE_COMPLETE);
 	for (int i = 0; i < 4; i++) {
@@ -169,7 +155,7 @@ static void open_and_pinned_objects_stay_until_they_are_let_go(void **state)
 	assert_int_equal(rig_stats(rig).tiers[0].held, 0);
 	for (int round = 0; round < 6; round++)
 		for (int i = 0; i < 60; i++)
-			use(rig, name("others", i));
+			use(rig, rig_name("others", i));
 	assert_true(here_of(rig, "held", 4) < 4);
 }
 
@@ -202,7 +188,7 @@ static void what_left_is_told_with_its_name_and_why(void **state)
 	assert_true(left[1].when_ns >= left[1].used_ns && left[1].used_ns > 0);
 
 	for (int i = 0; i < 30; i++)
-		pass(rig, name("fill", i));
+		pass(rig, rig_name("fill", i));
 	size_t n = cache_next(rig->cache, 0, next);
 	assert_int_equal(n, CACHE_NEXT_MAX);
 	rig_resize(rig, 12 * MB); /* restarted: all of it is indexed, and known by its sidecars */
@@ -217,7 +203,7 @@ static void what_left_is_told_with_its_name_and_why(void **state)
 	assert_true(cache_next(rig->cache, 0, next) > 0);
 	assert_memory_equal(next[0].key, "fill/", 5);
 	for (int i = 0; i < 300; i++)
-		pass(rig, name("more", i));
+		pass(rig, rig_name("more", i));
 	assert_int_equal(cache_departures(rig->cache, left), CACHE_DEPARTURES);
 }
 

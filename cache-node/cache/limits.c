@@ -20,18 +20,13 @@ uint16_t cache_share_of(struct cache *c, uint32_t dataset)
 int cache_dataset_tell(struct cache *c, uint32_t dataset, const char *name, const struct cache_limits *limits)
 {
 	CHECK(dataset < CACHE_DATASETS_MAX && limits->group < CACHE_GROUPS_MAX);
-	const struct share_limits l = {.floor = limits->floor,
-				       .quota = limits->quota,
-				       .group = (uint16_t)limits->group,
-				       .pin = limits->pin,
-				       .ttl_ns = limits->ttl_ns};
 	uint16_t number = share_tell(&c->shares, share_name(name), dataset);
 	if (number == SHARE_NOBODYS)
 		return -ENOMEM;
 	atomic_store(&c->share_of[dataset], number);
-	share_limit(&c->shares, number, &l);
+	share_limit(&c->shares, number, limits);
 	(void)pthread_mutex_lock(&c->lock);
-	bool apart = l.floor || l.quota || l.group || l.pin;
+	bool apart = limits->floor || limits->quota || limits->group || limits->pin;
 	int r = apart ? ledger_split(c, number) : ledger_join(c, number);
 	(void)pthread_mutex_unlock(&c->lock);
 	atomic_store(&c->ttls_changed, true);

@@ -12,20 +12,6 @@
 
 enum { VICTIM = 1, NEIGHBOUR = 2 };
 
-static void rig_resize(struct rig *rig, uint64_t bytes_max)
-{
-	rig_close(rig);
-	rig->bytes_max = bytes_max;
-	rig_open(rig);
-}
-
-static const char *name(const char *prefix, uint64_t i)
-{
-	static char key[32];
-	(void)snprintf(key, sizeof key, "%s/%llu", prefix, (unsigned long long)i);
-	return key;
-}
-
 static struct cache_object *get_of(struct rig *rig, uint32_t dataset, const char *key)
 {
 	struct cache_object_spec spec = {.size = SIZE, .source = rig->source, .key = key, .dataset = dataset};
@@ -83,8 +69,8 @@ static void a_quota_evicts_the_datasets_own_objects_and_no_others(void **state)
 	rig_resize(rig, 100 * MB);
 	tell(rig, VICTIM, "a/limited", 0, 10 * MB, 0);
 	for (int i = 0; i < 200; i++) {
-		use(rig, NEIGHBOUR, name("free", (uint64_t)i));
-		use(rig, VICTIM, name("limited", (uint64_t)i));
+		use(rig, NEIGHBOUR, rig_name("free", (uint64_t)i));
+		use(rig, VICTIM, rig_name("limited", (uint64_t)i));
 		assert_true(stats_of(rig, VICTIM).cached_bytes <= 10 * MB);
 	}
 	cache_settle(rig->cache);
@@ -106,7 +92,7 @@ static void a_quota_lowered_later_takes_effect_at_once(void **state)
 	struct rig *rig = *state;
 	tell(rig, VICTIM, "a/limited", 0, 0, 0);
 	for (int i = 0; i < 100; i++)
-		use(rig, VICTIM, name("limited", (uint64_t)i));
+		use(rig, VICTIM, rig_name("limited", (uint64_t)i));
 	tell(rig, VICTIM, "a/limited", 0, 50 * HELD, 0);
 	cache_settle(rig->cache);
 	assert_true(stats_of(rig, VICTIM).cached_objects <= 50);
@@ -135,9 +121,9 @@ static void a_group_stays_within_its_limit_and_who_has_most_gives(void **state)
 	tell(rig, VICTIM, "a/small", 20 * HELD, 0, 7);
 	tell(rig, NEIGHBOUR, "a/large", 0, 0, 7);
 	for (int i = 0; i < 20; i++)
-		use(rig, VICTIM, name("small", (uint64_t)i));
+		use(rig, VICTIM, rig_name("small", (uint64_t)i));
 	for (int i = 0; i < 300; i++) {
-		use(rig, NEIGHBOUR, name("large", (uint64_t)i));
+		use(rig, NEIGHBOUR, rig_name("large", (uint64_t)i));
 		assert_true(cache_group_bytes(rig->cache, 7) <= 100 * HELD);
 	}
 	cache_settle(rig->cache);
@@ -151,7 +137,7 @@ static void after_a_restart_bytes_are_their_datasets_before_anybody_reads_them(v
 	tell(rig, VICTIM, "a/one", 0, 0, 0);
 	tell(rig, NEIGHBOUR, "a/two", 0, 0, 0);
 	for (int i = 0; i < 30; i++)
-		use(rig, i % 3 ? VICTIM : NEIGHBOUR, name("o", (uint64_t)i));
+		use(rig, i % 3 ? VICTIM : NEIGHBOUR, rig_name("o", (uint64_t)i));
 	rig_resize(rig, rig->bytes_max);
 	cache_settle(rig->cache);
 	tell(rig, 11, "a/two", 0, 0, 0); /* another number this time */
@@ -168,11 +154,11 @@ static void what_a_forgotten_dataset_left_is_counted_to_who_reads_it(void **stat
 	tell(rig, VICTIM, "a/gone", 0, 0, 0);
 	tell(rig, NEIGHBOUR, "a/stays", 0, 100 * HELD, 0);
 	for (int i = 0; i < 10; i++)
-		use(rig, VICTIM, name("o", (uint64_t)i));
+		use(rig, VICTIM, rig_name("o", (uint64_t)i));
 	cache_dataset_forget(rig->cache, VICTIM);
 	rig_wait_for_nobody(rig);
 	for (int i = 0; i < 4; i++)
-		assert_true(use(rig, NEIGHBOUR, name("o", (uint64_t)i)));
+		assert_true(use(rig, NEIGHBOUR, rig_name("o", (uint64_t)i)));
 	assert_int_equal(stats_of(rig, NEIGHBOUR).cached_bytes, 4 * HELD);
 	struct cache_stats s = rig_stats(rig);
 	assert_int_equal(s.tiers[0].objects, 10);
@@ -185,16 +171,16 @@ static void what_is_pinned_makes_no_room_for_others_whatever_they_need(void **st
 	rig_resize(rig, 200 * HELD);
 	tell_all(rig, VICTIM, "a/pinned", (struct cache_limits){.pin = true});
 	for (int i = 0; i < 100; i++)
-		use(rig, VICTIM, name("pinned", (uint64_t)i));
+		use(rig, VICTIM, rig_name("pinned", (uint64_t)i));
 	for (int i = 0; i < 600; i++)
-		use(rig, NEIGHBOUR, name("others", (uint64_t)i));
+		use(rig, NEIGHBOUR, rig_name("others", (uint64_t)i));
 	cache_settle(rig->cache);
 	assert_int_equal(stats_of(rig, VICTIM).cached_objects, 100);
 	for (int i = 100; i < 400; i++) /* beyond what there is, it is passed by; all reads are answered */
-		use(rig, VICTIM, name("pinned", (uint64_t)i));
+		use(rig, VICTIM, rig_name("pinned", (uint64_t)i));
 	assert_true(rig_stats(rig).tiers[0].bytes_used <= 200 * HELD);
 	for (int i = 0; i < 100; i++)
-		assert_true(use(rig, VICTIM, name("pinned", (uint64_t)i)));
+		assert_true(use(rig, VICTIM, rig_name("pinned", (uint64_t)i)));
 }
 
 static void what_is_not_used_for_its_ttl_goes(void **state)
@@ -205,8 +191,8 @@ static void what_is_not_used_for_its_ttl_goes(void **state)
 	rig_read(open, "open", 0, SIZE);
 	assert_int_equal(rig_load(open), 0);
 	for (int i = 0; i < 20; i++) {
-		use(rig, VICTIM, name("o", (uint64_t)i));
-		use(rig, NEIGHBOUR, name("p", (uint64_t)i));
+		use(rig, VICTIM, rig_name("o", (uint64_t)i));
+		use(rig, NEIGHBOUR, rig_name("p", (uint64_t)i));
 	}
 	tell_all(rig, NEIGHBOUR, "a/stays", (struct cache_limits){.ttl_ns = 3600 * NS_PER_S});
 	assert_int_equal(cache_object_state(open), CACHE_COMPLETE);
@@ -253,9 +239,9 @@ static int play(struct rig *rig, bool neighbour, uint64_t *scanned)
 	for (int i = 0; i < OBJECTS; i++)
 		cumulated[i] = sum += pow(i + 1, -0.9);
 	for (int i = 0; i < READS; i++) {
-		hits += use(rig, VICTIM, name("victim", zipf(&rng, cumulated, OBJECTS)));
+		hits += use(rig, VICTIM, rig_name("victim", zipf(&rng, cumulated, OBJECTS)));
 		for (int k = 0; neighbour && k < 5 * TIER_OBJECTS / READS; k++)
-			use(rig, NEIGHBOUR, name("scan", (*scanned)++));
+			use(rig, NEIGHBOUR, rig_name("scan", (*scanned)++));
 		cache_settle(rig->cache); /* a machine too busy to evict passes by */
 		uint64_t held = stats_of(rig, VICTIM).cached_bytes;
 		assert_true(held >= most); /* nothing was taken from it */

@@ -56,7 +56,7 @@ static void lookup_ends(struct cache_object *o, struct body *b, const struct ind
 /* Whose dataset is not here any more, or never was known, is counted to who uses it now. */
 static void adopt(struct cache *c, struct body *b, const struct body_spec *spec)
 {
-	if (b->share != spec->share && share_get(&c->shares, b->share).dataset == SHARE_UNTOLD)
+	if (b->share != spec->share && share_get(&c->shares, b->share).dataset == CACHE_NO_DATASET)
 		body_adopt(b, spec->share, spec->share_name);
 }
 
@@ -108,15 +108,14 @@ static struct body *make_body(struct cache_object *o, int *ret)
 	struct body_spec spec = body_spec_of(o);
 	bool tried[CACHE_TIERS_MAX] = {false};
 	struct body *b = NULL;
-	*ret = -ENOSPC;
+	*ret = -EDQUOT;
 	if (!share_fits(&c->shares, spec.share, bytes_needed(o)))
-		*ret = -EDQUOT;
-	for (int pref = 0; pref <= CACHE_TIERS_MAX && *ret != -EDQUOT;
-	     pref++) { /* the last round takes any */
+		return NULL;
+	for (int pref = 0; pref <= CACHE_TIERS_MAX; pref++) { /* the last round takes any */
 		uint8_t kind = pref < CACHE_TIERS_MAX ? o->tiers[pref] : 0;
 		if (pref < CACHE_TIERS_MAX && !kind)
 			continue;
-		for (size_t i = 0; i < c->tier_count && *ret != -EDQUOT; i++) {
+		for (size_t i = 0; i < c->tier_count; i++) {
 			struct tier *t = &c->tiers[i];
 			if (tried[i] || (kind && t->kind != kind) || !tier_fits(t, o))
 				continue;
@@ -124,12 +123,13 @@ static struct body *make_body(struct cache_object *o, int *ret)
 			int r = body_create(t, &spec, &b);
 			if (r == 0)
 				return b;
+			if (r == -EDQUOT) /* on no other tier either */
+				return NULL;
 			if (r == -ENOSPC)
 				atomic_store(&c->pressure[i], true);
-			if (r == -EDQUOT)
-				*ret = r;
 		}
 	}
+	*ret = -ENOSPC;
 	return NULL;
 }
 
@@ -137,8 +137,6 @@ static struct body *make_body(struct cache_object *o, int *ret)
 static void account(struct cache_object *o, struct body *b)
 {
 	(void)pthread_mutex_lock(&o->cache->lock);
-	if (o->listed && o->share != b->share)
-		ledger_remove(o);
 	o->share = b->share;
 	ledger_put(o, b->tier, body_charged(b));
 	(void)pthread_mutex_unlock(&o->cache->lock);

@@ -32,7 +32,7 @@ int shares_init(struct shares *s, uint64_t capacity)
 	s->items = mem_calloc(s->room, sizeof *s->items);
 	if (!s->items)
 		return -ENOMEM;
-	s->items[SHARE_NOBODYS].dataset = SHARE_UNTOLD;
+	s->items[SHARE_NOBODYS].dataset = CACHE_NO_DATASET;
 	s->count = 1;
 	return 0;
 }
@@ -54,7 +54,7 @@ uint64_t share_name(const char *dataset)
 static uint16_t slot_for(struct shares *s)
 {
 	for (size_t i = 1; i < s->count; i++)
-		if (s->items[i].dataset == SHARE_UNTOLD && !s->items[i].used && !s->items[i].objects)
+		if (s->items[i].dataset == CACHE_NO_DATASET && !s->items[i].used && !s->items[i].objects)
 			return (uint16_t)i;
 	if (s->count == s->room) {
 		size_t room = MIN(2 * s->room, SHARES_MAX);
@@ -74,7 +74,7 @@ static uint16_t of_name(struct shares *s, uint64_t name)
 			return (uint16_t)i;
 	uint16_t number = slot_for(s);
 	if (number != SHARE_NOBODYS)
-		s->items[number] = (struct share){.name = name, .dataset = SHARE_UNTOLD};
+		s->items[number] = (struct share){.name = name, .dataset = CACHE_NO_DATASET};
 	return number;
 }
 
@@ -101,15 +101,15 @@ uint16_t share_tell(struct shares *s, uint64_t name, uint32_t dataset)
 /* Adds up what is promised: a group's floor contains those of its members. */
 static void add_promises(struct shares *s)
 {
-	uint64_t in_group[SHARE_GROUPS_MAX] = {0};
+	uint64_t in_group[CACHE_GROUPS_MAX] = {0};
 	for (size_t i = 0; i < s->count; i++)
 		in_group[s->items[i].limits.group] += s->items[i].limits.floor;
 	s->promised = in_group[0];
-	for (size_t g = 1; g < SHARE_GROUPS_MAX; g++)
+	for (size_t g = 1; g < CACHE_GROUPS_MAX; g++)
 		s->promised += MAX(in_group[g], s->groups[g].floor);
 }
 
-static void limit(struct shares *s, uint16_t number, const struct share_limits *limits)
+static void limit(struct shares *s, uint16_t number, const struct cache_limits *limits)
 {
 	struct share *share = &s->items[number];
 	s->groups[share->limits.group].used -= share->used;
@@ -118,9 +118,9 @@ static void limit(struct shares *s, uint16_t number, const struct share_limits *
 	add_promises(s);
 }
 
-void share_limit(struct shares *s, uint16_t number, const struct share_limits *limits)
+void share_limit(struct shares *s, uint16_t number, const struct cache_limits *limits)
 {
-	CHECK(limits->group < SHARE_GROUPS_MAX && number != SHARE_NOBODYS);
+	CHECK(limits->group < CACHE_GROUPS_MAX && number != SHARE_NOBODYS);
 	(void)pthread_mutex_lock(&s->lock);
 	limit(s, number, limits);
 	(void)pthread_mutex_unlock(&s->lock);
@@ -131,8 +131,8 @@ bool share_forget(struct shares *s, uint16_t number, uint32_t dataset)
 	(void)pthread_mutex_lock(&s->lock);
 	bool its = s->items[number].dataset == dataset;
 	if (its) {
-		limit(s, number, &(const struct share_limits){0});
-		s->items[number].dataset = SHARE_UNTOLD;
+		limit(s, number, &(const struct cache_limits){0});
+		s->items[number].dataset = CACHE_NO_DATASET;
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	return its;
@@ -140,7 +140,7 @@ bool share_forget(struct shares *s, uint16_t number, uint32_t dataset)
 
 void share_group_limit(struct shares *s, uint16_t group, uint64_t floor, uint64_t max)
 {
-	CHECK(group > 0 && group < SHARE_GROUPS_MAX);
+	CHECK(group > 0 && group < CACHE_GROUPS_MAX);
 	(void)pthread_mutex_lock(&s->lock);
 	s->groups[group].floor = floor;
 	s->groups[group].limit = max;
@@ -240,7 +240,7 @@ void share_move(struct shares *s, uint16_t from, uint16_t to, uint64_t bytes)
 bool share_fits(struct shares *s, uint16_t number, uint64_t bytes)
 {
 	(void)pthread_mutex_lock(&s->lock);
-	const struct share_limits *l = &s->items[number].limits;
+	const struct cache_limits *l = &s->items[number].limits;
 	uint64_t max = s->groups[l->group].limit;
 	bool fits = (!l->quota || bytes <= l->quota) && (!max || bytes <= max);
 	(void)pthread_mutex_unlock(&s->lock);
@@ -253,13 +253,20 @@ static bool keeps(uint64_t floor, uint64_t used, uint64_t bytes)
 	return floor && used < floor + bytes;
 }
 
+/* Whether its own floor, or its group's, is more than it would hold without @bytes. */
+static bool is_promised(const struct shares *s, const struct share *share, uint64_t bytes)
+{
+	const struct share_group *group = &s->groups[share->limits.group];
+
+	return keeps(effective(s, share->limits.floor), share->used, bytes) ||
+	       keeps(effective(s, group->floor), group->used, bytes);
+}
+
 bool share_is_protected(struct shares *s, uint16_t number, uint64_t bytes)
 {
 	(void)pthread_mutex_lock(&s->lock);
 	const struct share *share = &s->items[number];
-	const struct share_group *group = &s->groups[share->limits.group];
-	bool is = share->limits.pin || keeps(effective(s, share->limits.floor), share->used, bytes) ||
-		  keeps(effective(s, group->floor), group->used, bytes);
+	bool is = share->limits.pin || is_promised(s, share, bytes);
 	(void)pthread_mutex_unlock(&s->lock);
 	return is;
 }
@@ -267,10 +274,7 @@ bool share_is_protected(struct shares *s, uint16_t number, uint64_t bytes)
 uint64_t share_reserve(struct shares *s, uint16_t number, uint64_t bytes_max)
 {
 	(void)pthread_mutex_lock(&s->lock);
-	const struct share *share = &s->items[number];
-	const struct share_group *group = &s->groups[share->limits.group];
-	bool below = share->used < effective(s, share->limits.floor) ||
-		     (share->limits.group && group->used < effective(s, group->floor));
+	bool below = is_promised(s, &s->items[number], 0);
 	uint64_t reserve = s->promised && !below ? spare(bytes_max) / 2 : 0;
 	(void)pthread_mutex_unlock(&s->lock);
 	return reserve;

@@ -17,26 +17,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cache-node/cache.h"
 #include "common/base/attr.h"
 
-#define SHARES_MAX       UINT16_MAX /* numbers below it */
-#define SHARE_NOBODYS    0
-#define SHARE_UNTOLD     UINT32_MAX /* dataset of a share that only sidecars named */
-#define SHARE_GROUPS_MAX 256        /* numbers below it; 0: in no group */
-
-struct share_limits {
-	uint64_t floor; /* bytes that others' needs never take; 0: none */
-	uint64_t quota; /* bytes that are never exceeded; 0: no limit */
-	uint16_t group; /* 0: none */
-	bool pin;       /* others' needs take nothing at all */
-	int64_t ttl_ns; /* of what is not used; 0: without end */
-};
+#define SHARES_MAX    UINT16_MAX /* numbers below it */
+#define SHARE_NOBODYS 0
 
 struct share {
 	uint64_t name;    /* 0: was never told */
-	uint32_t dataset; /* whose it is now */
+	uint32_t dataset; /* whose it is now; CACHE_NO_DATASET: only sidecars named it */
 	uint64_t used, objects;
-	struct share_limits limits;
+	struct cache_limits limits;
 	bool giving;     /* it was over, and gives until it is below the low watermark */
 	uint64_t wanted; /* bytes that found no room since then */
 };
@@ -51,7 +42,7 @@ struct shares {
 	pthread_mutex_t lock; /* of all below */
 	struct share *items;  /* @room of them */
 	size_t count, room;
-	struct share_group groups[SHARE_GROUPS_MAX];
+	struct share_group groups[CACHE_GROUPS_MAX];
 	uint64_t capacity; /* bytes that all floors may claim together */
 	uint64_t promised; /* what they do claim */
 };
@@ -73,7 +64,7 @@ uint16_t share_tell(struct shares *s, uint64_t name, uint32_t dataset);
 bool share_forget(struct shares *s, uint16_t number, uint32_t dataset);
 
 /* Changes what it, or a group (above 0; limit 0: none), is promised and may have. Nothing is taken from it here. */
-void share_limit(struct shares *s, uint16_t number, const struct share_limits *limits);
+void share_limit(struct shares *s, uint16_t number, const struct cache_limits *limits);
 void share_group_limit(struct shares *s, uint16_t group, uint64_t floor, uint64_t limit);
 
 /* Copies. */

@@ -34,7 +34,7 @@ static void a_name_found_on_disk_is_the_share_of_the_dataset_told_later(void **s
 	uint64_t name = share_name("team/images");
 	uint16_t found = share_of_name(s, name);
 	share_add(s, found, 5 * MB);
-	assert_int_equal(share_get(s, found).dataset, SHARE_UNTOLD);
+	assert_int_equal(share_get(s, found).dataset, CACHE_NO_DATASET);
 	assert_int_equal(share_tell(s, name, 7), found);
 	assert_int_equal(share_get(s, found).dataset, 7);
 	assert_int_equal(share_get(s, found).used, 5 * MB);
@@ -61,7 +61,7 @@ static void a_quota_is_never_exceeded_and_eviction_runs_between_watermarks(void 
 {
 	struct shares *s = *state;
 	uint16_t a = share_tell(s, 1, 1);
-	share_limit(s, a, &(const struct share_limits){.quota = 10 * GB});
+	share_limit(s, a, &(const struct cache_limits){.quota = 10 * GB});
 	assert_true(share_fits(s, a, 10 * GB));
 	assert_false(share_fits(s, a, 10 * GB + 1));
 	assert_true(share_take(s, a, watermark_high(10 * GB)));
@@ -91,7 +91,7 @@ static void a_floor_protects_to_the_byte(void **state)
 	uint16_t a = share_tell(s, 1, 1);
 	share_add(s, a, 10 * MB);
 	assert_false(share_is_protected(s, a, 1));
-	share_limit(s, a, &(const struct share_limits){.floor = 8 * MB});
+	share_limit(s, a, &(const struct cache_limits){.floor = 8 * MB});
 	assert_false(share_is_protected(s, a, 2 * MB));
 	assert_true(share_is_protected(s, a, 2 * MB + 1));
 	assert_true(share_forget(s, a, 1));
@@ -103,13 +103,13 @@ static void who_has_its_floor_leaves_room_to_who_has_not(void **state)
 	struct shares *s = *state;
 	uint16_t a = share_tell(s, 1, 1), b = share_tell(s, 2, 2);
 	assert_int_equal(share_reserve(s, a, 100 * GB), 0); /* nothing is promised */
-	share_limit(s, a, &(const struct share_limits){.floor = 8 * MB});
+	share_limit(s, a, &(const struct cache_limits){.floor = 8 * MB});
 	assert_int_equal(share_reserve(s, a, 100 * GB), 0);
 	assert_int_equal(share_reserve(s, b, 100 * GB), (100 * GB - watermark_high(100 * GB)) / 2);
 	share_add(s, a, 8 * MB);
 	assert_int_equal(share_reserve(s, a, 100 * GB), share_reserve(s, b, 100 * GB));
 	share_group_limit(s, 3, 9 * MB, 0);
-	share_limit(s, a, &(const struct share_limits){.group = 3});
+	share_limit(s, a, &(const struct cache_limits){.group = 3});
 	assert_int_equal(share_reserve(s, a, 100 * GB), 0);
 	assert_true(share_reserve(s, b, 100 * GB) > 0);
 }
@@ -118,10 +118,10 @@ static void floors_that_do_not_fit_count_in_proportion(void **state)
 {
 	struct shares *s = *state;
 	uint16_t a = share_tell(s, 1, 1), b = share_tell(s, 2, 2), c = share_tell(s, 3, 3);
-	share_limit(s, a, &(const struct share_limits){.floor = 60 * GB});
-	share_limit(s, b, &(const struct share_limits){.floor = 40 * GB});
+	share_limit(s, a, &(const struct cache_limits){.floor = 60 * GB});
+	share_limit(s, b, &(const struct cache_limits){.floor = 40 * GB});
 	assert_int_equal(share_floor(s, a), 60 * GB);
-	share_limit(s, c, &(const struct share_limits){.floor = 100 * GB});
+	share_limit(s, c, &(const struct cache_limits){.floor = 100 * GB});
 	assert_int_equal(share_floor(s, a), 30 * GB);
 	assert_int_equal(share_floor(s, b), 20 * GB);
 	assert_int_equal(share_floor(s, c), 50 * GB);
@@ -135,8 +135,8 @@ static void a_group_counts_its_members_and_their_floors_once(void **state)
 	uint16_t a = share_tell(s, 1, 1), b = share_tell(s, 2, 2);
 	share_add(s, a, 3 * GB);
 	share_group_limit(s, 4, 70 * GB, 80 * GB);
-	share_limit(s, a, &(const struct share_limits){.floor = 20 * GB, .group = 4});
-	share_limit(s, b, &(const struct share_limits){.floor = 30 * GB, .group = 4});
+	share_limit(s, a, &(const struct cache_limits){.floor = 20 * GB, .group = 4});
+	share_limit(s, b, &(const struct cache_limits){.floor = 30 * GB, .group = 4});
 	assert_int_equal(share_floor(s, a), 20 * GB); /* 70 are promised, not 120 */
 	assert_int_equal(share_group_get(s, 4).used, 3 * GB);
 	assert_true(share_take(s, b, 50 * GB));
@@ -144,7 +144,7 @@ static void a_group_counts_its_members_and_their_floors_once(void **state)
 	assert_false(share_take(s, a, 28 * GB));
 	assert_true(share_take(s, a, 27 * GB));
 	assert_int_equal(share_over(s, b), SHARE_OVER_GROUP);
-	share_limit(s, b, &(const struct share_limits){0});
+	share_limit(s, b, &(const struct cache_limits){0});
 	assert_int_equal(share_group_get(s, 4).used, 30 * GB);
 	assert_int_equal(share_over(s, a), SHARE_WITHIN);
 }
@@ -172,7 +172,7 @@ static void sums_are_right_after_any_history(void **state)
 			break;
 		case 2:
 			share_limit(s, a,
-				    &(const struct share_limits){.quota = rng_below(&rng, 2) * 100 * MB,
+				    &(const struct cache_limits){.quota = rng_below(&rng, 2) * 100 * MB,
 								 .group = (uint16_t)rng_below(&rng, 5)});
 			break;
 		default:

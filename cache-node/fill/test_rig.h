@@ -72,6 +72,22 @@ static inline void rig_close(struct rig *rig)
 	rig->cache = cache_free(rig->cache);
 }
 
+/* Another process, with so much room. */
+static inline void rig_resize(struct rig *rig, uint64_t bytes_max)
+{
+	rig_close(rig);
+	rig->bytes_max = bytes_max;
+	rig_open(rig);
+}
+
+/* The key of object @i; the string is reused by the next call. */
+static inline const char *rig_name(const char *prefix, uint64_t i)
+{
+	static char key[32];
+	(void)snprintf(key, sizeof key, "%s/%llu", prefix, (unsigned long long)i);
+	return key;
+}
+
 static inline int rig_setup(void **state)
 {
 	struct rig *rig = calloc(1, sizeof *rig);
