@@ -15,7 +15,7 @@ import pytest
 
 from harness import ROOT, Origin, free_port, s3_dataset
 from moto_filled import content_of
-from test_stores import dataset, start
+from test_stores import dataset, s3_client, start
 
 KEYS = int(os.environ.get("LARDER_HOSTILE_KEYS", "5000"))
 FILES = int(os.environ.get("LARDER_HOSTILE_FILES", "2000"))
@@ -109,9 +109,7 @@ def assert_tree_is(instance, listing, rng, readable=lambda key: True):
 @pytest.fixture
 def moto():
     """A function that starts moto with keys and answers (endpoint, client)."""
-    boto3 = pytest.importorskip("boto3")
     pytest.importorskip("moto")
-    from botocore.config import Config
     running = []
 
     def start_with(sizes):
@@ -124,8 +122,7 @@ def moto():
         process.stdin.close()
         assert process.stdout.readline() == "serving\n"
         endpoint = f"http://127.0.0.1:{port}"
-        return endpoint, boto3.client("s3", endpoint_url=endpoint, aws_access_key_id="k", aws_secret_access_key="s",
-                                      region_name="us-east-1", config=Config(s3={"addressing_style": "path"}, proxies={}))
+        return endpoint, s3_client(endpoint)
 
     yield start_with
     for process in running:
@@ -145,15 +142,23 @@ def test_any_keys_of_moto_make_the_tree_of_the_rule(moto, instance):
     assert skipped > KEYS // 50
 
 
+def fill_folder(root, rng):
+    """Files of hostile names, as far as a file system takes them beside each other; their sizes by key."""
+    sizes = {}
+    for key in hostile_keys(FILES, rng, False):
+        path = root / key
+        if not path.is_dir() and not any(parent.is_file() for parent in path.parents):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sizes[key] = rng.randrange(200)
+            path.write_bytes(content_of(key, sizes[key]))
+    return sizes
+
+
 def test_what_versitygw_takes_makes_the_tree_of_the_rule(folder, instance):
     rng = random.Random(SEED)
     store = start("versitygw", folder)
     try:
-        for key in hostile_keys(FILES, rng, False):
-            path = folder / "objects/bucket" / key
-            if not path.is_dir() and not any(parent.is_file() for parent in path.parents):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content_of(key, rng.randrange(200)))
+        fill_folder(folder / "objects/bucket", rng)
         listing = listing_of(store.client)
         assert len(listing) > FILES // 2
         instance.start(dataset(store.endpoint), timeout=UP_S)
@@ -166,15 +171,8 @@ def test_what_versitygw_takes_makes_the_tree_of_the_rule(folder, instance):
 @pytest.mark.parametrize("order", ["bytes", "folders"])
 def test_a_server_that_lists_in_folder_order_gives_the_same_tree(folder, instance, order):
     rng = random.Random(SEED)
-    root = folder / "s3"
-    sizes = {}
-    for key in hostile_keys(FILES, rng, False):
-        path = root / "bucket" / key
-        if not path.is_dir() and not any(parent.is_file() for parent in path.parents):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sizes[key] = rng.randrange(200)
-            path.write_bytes(content_of(key, sizes[key]))
-    origin = Origin(root, "--order", order)
+    sizes = fill_folder(folder / "s3/bucket", rng)
+    origin = Origin(folder / "s3", "--order", order)
     try:
         instance.start(s3_dataset(origin.endpoint), timeout=UP_S)
         assert_tree_is(instance, sizes, rng)

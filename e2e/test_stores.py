@@ -31,10 +31,15 @@ def missing(reason):
     pytest.skip(reason)
 
 
+def s3_client(endpoint):
+    boto3 = pytest.importorskip("boto3")
+    from botocore.config import Config
+    return boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=KEYS[0], aws_secret_access_key=KEYS[1],
+                        region_name="us-east-1", config=Config(s3={"addressing_style": "path"}, proxies={}))
+
+
 class Store:
     def __init__(self, name, command, port, folder, **env):
-        boto3 = pytest.importorskip("boto3")
-        from botocore.config import Config
         self.name, self.endpoint = name, f"http://127.0.0.1:{port}"
         self.log = open(folder / f"{name}.log", "w")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env={**os.environ, **env})
@@ -44,9 +49,7 @@ class Store:
             return subprocess.run(["curl", "-s", "--noproxy", "*", "-o", os.devnull, self.endpoint],
                                   check=False).returncode == 0
         wait_for(name, answers, 60)
-        self.client = boto3.client("s3", endpoint_url=self.endpoint, aws_access_key_id=KEYS[0],
-                                   aws_secret_access_key=KEYS[1], region_name="us-east-1",
-                                   config=Config(s3={"addressing_style": "path"}, proxies={}))
+        self.client = s3_client(self.endpoint)
         self.client.create_bucket(Bucket="bucket")
 
     def put(self, key, data, **words):
