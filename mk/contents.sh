@@ -9,9 +9,13 @@ command -v apt-get >/dev/null || exit 1
 # The words in single quotes are apt's own names, not the shell's.
 # shellcheck disable=SC2016
 MIRROR=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep '/debian/\?$' | head -n 1)
+test -n "$MIRROR" || {
+	echo "contents.sh: no Debian mirror stands in this machine's apt sources" >&2
+	exit 1
+}
 mkdir -p "$WORK/lists/partial"
 chmod -R go+rx "$WORK"
-echo "deb [arch=amd64] ${MIRROR:-http://deb.debian.org/debian/} $SUITE main" > "$WORK/sources.list"
+echo "deb [arch=amd64] $MIRROR $SUITE main" > "$WORK/sources.list"
 set -- -o Dir::Etc::SourceList="$WORK/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$WORK/lists" \
 	-o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache= -o APT::Sandbox::User=root
 KEY=Acquire::IndexTargets::deb::Contents
