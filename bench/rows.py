@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+import finds
 import machine
 import programs
 import rounds
@@ -343,6 +344,13 @@ def cold_listing(ctx):
     figure = Figure.of_rounds(done, "k keys/s", 1e3)
     figure.notes.insert(0, f"of {OTHERS_KEYS // 1000} k keys {', '.join(other_listings(ctx))}")
     return figure
+
+
+@row("find", "`find` with sizes over 100 000 files, names and inodes dropped from the kernel", "rclone or s3fs, the faster", 3.0, 10.0,
+     unit="x")
+def find(ctx):
+    ctx.drop_hot()
+    return finds.figure(ctx)
 
 
 # ---- policy ----
