@@ -34,6 +34,8 @@ def number(value):
 
 
 def bound(row, value):
+    if value is None:
+        return ""
     return f"{number(value)}{'' if row.unit == 'x' else ' '}{row.unit}".strip()
 
 
