@@ -104,3 +104,17 @@ def test_keys_that_were_revoked_without_others_are_a_refusal_and_not_a_missing_f
     with pytest.raises(PermissionError):
         (instance.mount / "a").read_bytes()
     wait_for("the log", lambda: "the store does not know this access key" in instance.output())
+
+
+def test_no_more_requests_a_second_than_the_spec_allows(folder, instance):
+    store = start("versitygw", folder)
+    try:
+        for i in range(20):
+            store.put(f"file-{i}", b"%d" % i)
+        instance.start(dataset(store.endpoint).replace("region:", "requestsPerSecond: 5, region:"))
+        started = time.monotonic()
+        for i in range(20):
+            assert (instance.mount / f"file-{i}").read_bytes() == b"%d" % i
+        assert time.monotonic() - started > 3  # all but a few of the first second wait for their turn: 20 / 5 = 4 s
+    finally:
+        store.stop()
