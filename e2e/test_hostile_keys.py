@@ -128,6 +128,7 @@ def assert_tree_is(instance, listing, rng, readable=lambda key: True):
     for path in sample:
         key = os.fsdecode(files[path])
         with open(os.fsencode(instance.mount) + b"/" + path, "rb") as f:
+            assert os.getxattr(f.fileno(), "user.larder.key") == files[path]
             assert sha256(f.read()) == sha256(content_of(key, listing[key])), path
     print(f"{len(listing)} keys, {len(files)} files ({len(odd)} at other paths), {len(folders)} folders, {len(sample)} read")
     return len(odd)
