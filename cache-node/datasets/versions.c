@@ -21,13 +21,26 @@ static void read_conflicts(struct node_dataset *d)
 	(void)mem_free(bytes);
 }
 
+/* Most syncs find what the one before found. */
+static bool is_kept(const struct node_dataset *d, const uint8_t *bytes, size_t len)
+{
+	uint8_t *kept;
+	size_t kept_len;
+
+	if (catalog_note_get(d->all->config.catalog, d->name, d->head.version, &kept, &kept_len))
+		return false;
+	bool same = kept_len == len && memcmp(kept, bytes, len) == 0;
+	(void)mem_free(kept);
+	return same;
+}
+
 void versions_keep_conflicts(const struct node_dataset *d)
 {
 	uint8_t *bytes = NULL;
 	size_t len;
 	int r = conflicts_encode(d->conflicts, &bytes, &len);
 
-	if (!r)
+	if (!r && !is_kept(d, bytes, len))
 		r = catalog_note_put(d->all->config.catalog, d->name, d->head.version, bytes, len);
 	(void)mem_free(bytes);
 	if (r)
