@@ -41,7 +41,10 @@ static char mark_of(const char *name, size_t len)
 {
 	if (len < NAME_MARK || name[len - 3] != '%' || name[len - 2] != '~')
 		return 0;
-	return memchr("edcqf", name[len - 1], 5) ? name[len - 1] : (char)0;
+	for (const char *letter = "edcqf"; *letter; letter++)
+		if (name[len - 1] == *letter)
+			return *letter;
+	return 0;
 }
 
 static bool is_dots(const char *name, size_t len)

@@ -347,8 +347,8 @@ static int set_beside(struct tree *t, struct sorter *beside, const struct record
 static int sort_lost(struct tree *t)
 {
 	CLEANUP(sorter_free) struct sorter *beside = NULL;
-	const struct record *rec;
-	uint64_t fate;
+	const struct record *rec = NULL;
+	uint64_t fate = 0;
 	int r = sorter_new(t->config.dir_fd, t->config.memory_max, &beside);
 
 	while (r == 0 && (r = next_entry(t, &rec)) == 1) {
