@@ -107,7 +107,7 @@ def test_the_key_of_a_file_is_an_attribute(folder, instance):
     assert os.getxattr(instance.mount / "sub/only", "user.larder.key") == b"sub/only"
     assert os.getxattr(instance.mount / "sub/x", "user.larder.key") == b"x"
     assert os.listxattr(instance.mount / "sub/x") == []  # its key is its path below the mount path
-    for path, name in (("sub", "user.larder.key"), ("top", "user.other"), ("top", "security.capability")):
+    for path, name in (("sub", "user.larder.key"), ("top", "user.other")):
         try:
             raise AssertionError(os.getxattr(instance.mount / path, name))
         except OSError as e:

@@ -109,7 +109,7 @@ static void the_key_of_a_file_is_its_attribute(void **state)
 	assert_string_equal(attribute(k, beside.nodeid, "user.larder.key", 0), "#3");
 	assert_string_equal(attribute(k, beside.nodeid, "user.larder.key", 2), "!34"); /* ERANGE */
 	assert_string_equal(attribute(k, dir.nodeid, "user.larder.key", 100), "!61");  /* ENODATA */
-	assert_string_equal(attribute(k, e.nodeid, "system.posix_acl_access", 100), "!61");
+	assert_string_equal(attribute(k, e.nodeid, "system.posix_acl_access", 100), "!95");
 	assert_string_equal(attribute(k, e.nodeid, "user.larder.key2", 100), "!61");
 	assert_string_equal(attribute(k, 999, "user.larder.key", 100), "!116"); /* ESTALE */
 	/* Named where the path does not tell it. */

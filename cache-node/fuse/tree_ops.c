@@ -207,8 +207,8 @@ static void reply_text(fuse_req_t req, const char *text, size_t len, size_t size
 		(void)fuse_reply_buf(req, text, len);
 }
 
-/* Programs ask every file that they list for attributes (POSIX ACLs, capabilities): that there is none is no error of ours, and
- * nothing is looked up for it. */
+/* Programs ask every file that they list for attributes (labels, POSIX ACLs): that there is none is no error of ours, and nothing
+ * is looked up for it. ls(1) asks no more files of the mount when it hears that there are none at all of a kind. */
 void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 {
 	struct session *s = session_of(req);
@@ -216,7 +216,7 @@ void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 	size_t len;
 
 	if (strcmp(name, KEY_ATTRIBUTE) != 0) {
-		(void)fuse_reply_err(req, ENODATA);
+		(void)fuse_reply_err(req, strncmp(name, "user.", 5) == 0 ? ENODATA : EOPNOTSUPP);
 		return;
 	}
 	int r = entry_of(s, id, &f);
