@@ -169,7 +169,7 @@ static int stat_entry(struct web_op *op, struct source_entry *ret)
 {
 	struct web_fetch *f = &op->fetch;
 	size_t len = strlen(op->key);
-	bool dir = len > 0 && op->key[len - 1] == '/';
+	bool dir = len > 0 && op->key[len - 1] == '/' && f->head.length == 0;
 
 	if (!f->head.has_length || f->head.bad)
 		return err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: an answer to HEAD without a length",
@@ -178,7 +178,7 @@ static int stat_entry(struct web_op *op, struct source_entry *ret)
 		.type = dir ? SOURCE_TYPE_DIR : SOURCE_TYPE_FILE,
 		.key = op->key,
 		.key_len = len - dir,
-		.size = dir ? 0 : f->head.length,
+		.size = f->head.length,
 		.mtime_ns = f->head.mtime_ns,
 		.validator = f->head.validator,
 	};
