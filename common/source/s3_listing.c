@@ -59,13 +59,13 @@ static int page_request(struct web_fetch *f)
 	CLEANUP(free_str)
 	char *marker = l->versions && !w->token && w->after ? s3_place_versions_token(w->after) : NULL;
 	CLEANUP(free_str) char *query = NULL;
-	int rc = s3_list_reset(w->page);
 
+	s3_list_reset(w->page);
 	if (!l->versions)
 		query = s3_place_list_query(place, op->key, w->token, w->after);
 	else if (w->token || !w->after || marker)
 		query = s3_place_versions_query(place, op->key, w->token ? w->token : marker);
-	return rc == 0 ? s3_fill_request(op, f, place->bucket_path, query) : rc;
+	return s3_fill_request(op, f, place->bucket_path, query);
 }
 
 static int any_head(struct web_fetch *f)
