@@ -93,8 +93,9 @@ static int parse_raw(struct worker *w, struct err *err)
  * be parsed; were each parsed as it comes, all would end at the same time. */
 static int keep_raw(struct worker *w, const uint8_t *p, size_t len, struct err *err)
 {
+	if (len == 0)
+		return 0;
 	int rc = len > RAW_MAX - w->raw_len ? parse_raw(w, err) : 0;
-
 	if (rc < 0 || len > RAW_MAX)
 		return rc < 0 ? rc : s3_list_feed(w->page, p, len, err);
 	if (len > w->raw_room - w->raw_len) {
