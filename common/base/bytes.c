@@ -30,7 +30,7 @@ uint64_t read_le64(struct reader *r)
 	return p ? get_le64(p) : 0;
 }
 
-/* Over eight bytes or near the end: byte by byte. */
+/* Over eight bytes, near the end or not in its shortest form: byte by byte. */
 static const uint8_t *decode_slowly(const uint8_t *p, const uint8_t *end, uint64_t *ret)
 {
 	uint64_t v = 0;
@@ -50,22 +50,10 @@ static const uint8_t *decode_slowly(const uint8_t *p, const uint8_t *end, uint64
 	return NULL;
 }
 
-/* Up to eight bytes at once: those up to the first without its high bit, their sevens of bits moved together. */
 const uint8_t *varint_decode(const uint8_t *p, const uint8_t *end, uint64_t *ret)
 {
-	if (end - p < 8)
-		return decode_slowly(p, end, ret);
-	uint64_t v = get_le64(p), ends = ~v & UINT64_C(0x8080808080808080);
-	if (!ends)
-		return decode_slowly(p, end, ret);
-	unsigned bits = (unsigned)__builtin_ctzll(ends) + 1;
-	v &= ends ^ (ends - 1);
-	if (bits > 8 && v >> (bits - 8) == 0)
-		return NULL; /* not the shortest form */
-	v = (v & UINT64_C(0x007f007f007f007f)) | (v & UINT64_C(0x7f007f007f007f00)) >> 1;
-	v = (v & UINT64_C(0x00003fff00003fff)) | (v & UINT64_C(0x3fff00003fff0000)) >> 2;
-	*ret = (v & UINT64_C(0x000000000fffffff)) | (v & UINT64_C(0x0fffffff00000000)) >> 4;
-	return p + bits / 8;
+	const uint8_t *after = end - p >= 8 ? varint_decode8(p, ret) : NULL;
+	return after ? after : decode_slowly(p, end, ret);
 }
 
 void hex_encode(const uint8_t *bytes, size_t len, char *out)

@@ -99,6 +99,24 @@ static inline uint8_t read_u8(struct reader *r)
 	return 0;
 }
 
+/* A varint of up to eight bytes, the most that are read: those up to the first without its high bit, their sevens of bits moved
+ * together. Where it ends; NULL: it is longer, or not in its shortest form. */
+static inline const uint8_t *varint_decode8(const uint8_t *p, uint64_t *ret)
+{
+	uint64_t v = get_le64(p), ends = ~v & UINT64_C(0x8080808080808080);
+
+	if (!ends)
+		return NULL;
+	unsigned bits = (unsigned)__builtin_ctzll(ends) + 1;
+	v &= ends ^ (ends - 1);
+	if (bits > 8 && v >> (bits - 8) == 0)
+		return NULL;
+	v = (v & UINT64_C(0x007f007f007f007f)) | (v & UINT64_C(0x7f007f007f007f00)) >> 1;
+	v = (v & UINT64_C(0x00003fff00003fff)) | (v & UINT64_C(0x3fff00003fff0000)) >> 2;
+	*ret = (v & UINT64_C(0x000000000fffffff)) | (v & UINT64_C(0x0fffffff00000000)) >> 4;
+	return p + bits / 8;
+}
+
 /* A varint that is long or near the end: where it ends, NULL when it is bad. Not inlined, and without the reader: whose address is
  * known elsewhere is kept in memory. */
 const uint8_t *varint_decode(const uint8_t *p, const uint8_t *end, uint64_t *ret);

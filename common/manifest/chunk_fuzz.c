@@ -1,17 +1,18 @@
 /*
- * Any bytes as a chunk: checked whole, then read at every block as after a check.
+ * Any bytes as a chunk: checked whole, then read at every block as after a check, by both ways of decoding.
  *
- * Decoders: common/manifest/chunk_read.c
+ * Decoders: common/manifest/chunk_read.c common/manifest/chunk_plain.c
  */
 #include <stdlib.h>
 
 #include "common/base/mem.h"
-#include "common/manifest/chunk.h"
+#include "common/manifest/chunk_ways.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	char spare[MANIFEST_PATH_MAX + 1] = ""; /* the path, made by the other way */
 	struct chunk_view v;
 	struct manifest_found *f = mem_calloc(1, sizeof *f);
 
@@ -30,7 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		if (chunk_seek(&v, block, &c) != 0)
 			continue;
-		for (int i = 0; i < CHUNK_BLOCK_ENTRIES && chunk_next(&v, &c, f->path, &x) == 0; i++) {
+		for (int i = 0, r; i < CHUNK_BLOCK_ENTRIES; i++) {
+			if (!chunk_next_both(&v, &c, f->path, spare, &x, &r))
+				abort();
+			if (r != 0)
+				break;
 			chunk_entry_found(&x, (uint64_t)i, f);
 			size_t len;
 			if (!manifest_key(f, &len) || len > MANIFEST_PATH_MAX ||

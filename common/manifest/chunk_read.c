@@ -209,15 +209,6 @@ static void read_key(struct reader *in, uint8_t flags, struct chunk_entry *x)
 	}
 }
 
-/* Field by field what not every entry has: as one literal, compilers clear all of it word by word, a third of the decoding. */
-static void begin_entry(struct chunk_entry *x, uint8_t flags)
-{
-	x->type = (enum manifest_type)((flags & FLAG_TYPE_MASK) + 1);
-	x->size = x->descendants = 0;
-	x->key = x->target = NULL;
-	x->key_len = x->key_skip = x->target_len = 0;
-}
-
 /* @len bytes to @to, where as many as @room are free. Names differ by a few bytes from those before, and a call for each costs
  * more than copying some that do not count. */
 static void copy_few(char *to, size_t room, const uint8_t *from, size_t readable, size_t len)
@@ -228,7 +219,7 @@ static void copy_few(char *to, size_t room, const uint8_t *from, size_t readable
 		memcpy(to, from, len);
 }
 
-int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path, struct chunk_entry *ret)
+int chunk_next_any(const struct chunk_view *v, struct manifest_cursor *c, char *path, struct chunk_entry *ret)
 {
 	if (c->index >= v->entries)
 		return -ENOENT;
@@ -241,7 +232,6 @@ int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path
 	if (c->offset > c->limit || c->limit > v->index_at)
 		return -ERR_CORRUPT;
 	struct reader in = reader_over(v->bytes + c->offset, c->limit - c->offset);
-	ret->place = (struct edit_place){EDIT_ADD, 0, 0};
 	if (v->delta)
 		read_place(&in, first, c, &ret->place);
 	uint8_t flags = read_u8(&in);
@@ -250,7 +240,7 @@ int chunk_next(const struct chunk_view *v, struct manifest_cursor *c, char *path
 	const uint8_t *suffix = read_text(&in, MANIFEST_PATH_MAX, &rest);
 	if (in.bad || shared > c->path_len || shared + rest > MANIFEST_PATH_MAX)
 		return -ERR_CORRUPT;
-	begin_entry(ret, flags);
+	chunk_entry_begin(ret, flags);
 	ret->path_len = (size_t)shared + rest;
 	ret->shared = (size_t)shared;
 	copy_few(path + shared, MANIFEST_PATH_MAX + 1 - (size_t)shared, suffix, rest + reader_left(&in),
@@ -346,7 +336,8 @@ int chunk_check(const struct chunk_view *v, struct manifest_found *scratch)
 			return -ERR_CORRUPT;
 		if (v->delta && i > 0 && !follows(&place, &x.place))
 			return -ERR_CORRUPT;
-		place = x.place;
+		if (v->delta)
+			place = x.place;
 		/* A block's bytes end with its last entry: nothing hides between blocks. */
 		if ((c.index % CHUNK_BLOCK_ENTRIES == 0 || c.index == v->entries) && c.offset != c.limit)
 			return -ERR_CORRUPT;
