@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import random_bytes, wait_for
+from harness import random_bytes, s3_dataset, wait_for
 from test_stores import KEYS, bare, dataset, no_keys, programs, start  # noqa: F401 # pylint: disable=unused-import # a fixture
 from web import Web
 
@@ -118,3 +118,12 @@ def test_no_more_requests_a_second_than_the_spec_allows(folder, instance):
         assert time.monotonic() - started > 3  # all but a few of the first second wait for their turn: 20 / 5 = 4 s
     finally:
         store.stop()
+
+
+def test_a_page_may_end_at_a_key_that_xml_cannot_hold(origin, instance):
+    (origin.root / "bucket").mkdir()
+    names = [f"key\x01-{i:04}" for i in range(2500)]  # so each of its pages does
+    for name in names:
+        (origin.root / "bucket" / name).touch()
+    instance.start(s3_dataset(origin.endpoint))
+    assert sorted(os.listdir(instance.mount)) == names
