@@ -162,7 +162,8 @@ static int wait_version(struct up *u, const char *name, struct err *err)
 		int r = up_turn(u, POLL_MS, err);
 		if (r)
 			return r;
-		r = node_status(u->node, NULL, false, NODE_CALL_NS, &status, err);
+		r = node_status(u->node, NULL, (struct node_status_more){.objects = false}, NODE_CALL_NS,
+				&status, err);
 		if (r)
 			return err_wrap(err, r, "asking larder-node for its status");
 		const Larder__V1__DatasetStatus *d = find_status(status, name);

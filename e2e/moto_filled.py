@@ -16,7 +16,7 @@ ACCOUNT = "123456789012"
 
 def content_of(key, size):
     """The bytes of an object: those of its key's SHA-256, again and again."""
-    digest = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
     return (digest * (size // len(digest) + 1))[:size]
 
 

@@ -449,16 +449,16 @@ static bool take_item(struct s3_list *l, struct item *item, struct source_entry 
 	}
 	if (len == skip || item->old || item->gone)
 		return false;
-	bool dir = key[len - 1] == '/';
+	bool dir = key[len - 1] == '/' && item->size == 0; /* with bytes it is an object like others */
 	*ret = (struct source_entry){
 		.type = dir ? SOURCE_TYPE_DIR : SOURCE_TYPE_FILE,
 		.key = key + skip,
 		.key_len = len - skip - dir,
-		.size = dir ? 0 : item->size,
+		.size = item->size,
 		.mtime_ns = item->mtime_ns,
 		.validator = item->version.kind ? item->version : item->validator,
 	};
-	return ret->key_len > 0; /* "prefix//": a folder without a name cannot be shown */
+	return true;
 }
 
 /* The token of ListObjectVersions: the part of the query that leads on. */

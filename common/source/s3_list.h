@@ -38,7 +38,8 @@ MUST_CHECK int s3_list_finish(struct s3_list *l, struct err *err);
 
 /* What a page that ended holds; all of it valid until the next reset. */
 struct s3_list_page {
-	/* Markers "a/" are DIR entries "a"; the prefix itself is left out, and what comes with or after `beyond`. */
+	/* Markers "a/" are DIR entries "a", those with bytes FILE entries "a/"; the prefix itself is left out, and what comes with
+	 * or after `beyond`. */
 	const struct source_entry *entries;
 	size_t count;
 	/* Of the next page, or NULL after the last: for ListObjectsV2 as it came, for ListObjectVersions the encoded parameters

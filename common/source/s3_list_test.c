@@ -50,13 +50,14 @@ static void a_page_gives_its_entries_however_it_is_cut(void **state)
 		"<ETag>&quot;abc&quot;</ETag><Size>434234</Size><Owner><ID>Size</ID><Key>no</Key></Owner></Contents>"
 		"<Contents><Key>p/dir/</Key><ETag>W/\"w\"</ETag><Size>0</Size></Contents>"
 		"<CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes>"
-		"<Contents><Key>p/</Key><Size>0</Size></Contents><Contents><Key>p//</Key><Size>0</Size></Contents>");
+		"<Contents><Key>p/</Key><Size>0</Size></Contents><Contents><Key>p//</Key><Size>0</Size></Contents>"
+		"<Contents><Key>p/full/</Key><Size>7</Size></Contents>");
 	struct s3_list *l = NULL;
 
 	assert_int_equal(s3_list_new("p/", "", &l), 0);
 	for (size_t step = 1; step <= sizeof xml; step += step < 8 ? 1 : 97) {
 		assert_int_equal(parse(l, xml, step, NULL), 0);
-		assert_int_equal(count, 2);
+		assert_int_equal(count, 4);
 		assert_string_equal(token, "a&b+%20");
 		assert_int_equal(entries[0].type, SOURCE_TYPE_FILE);
 		assert_int_equal(entries[0].key_len, 10);
@@ -68,6 +69,11 @@ static void a_page_gives_its_entries_however_it_is_cut(void **state)
 		assert_int_equal(entries[1].type, SOURCE_TYPE_DIR);
 		assert_int_equal(entries[1].key_len, 3);
 		assert_int_equal(entries[1].validator.kind, VALIDATOR_WEAK);
+		assert_int_equal(entries[2].type, SOURCE_TYPE_DIR);
+		assert_int_equal(entries[2].key_len, 0);
+		assert_int_equal(entries[3].type, SOURCE_TYPE_FILE); /* a marker with bytes in it */
+		assert_int_equal(entries[3].key_len, 5);
+		assert_int_equal(entries[3].size, 7);
 	}
 	s3_list_free(l);
 }
