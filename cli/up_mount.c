@@ -14,7 +14,7 @@
 #include "common/base/quantity.h"
 
 #define TOLD_NS (30 * NS_PER_S) /* the operator tells a node within a second; its own retries take some */
-#define POLL_MS 200
+#define POLL_MS 50
 #define BUSY_MS 1000 /* between two attempts to unmount */
 
 /* ---- unmounting ---- */

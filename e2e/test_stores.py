@@ -64,20 +64,20 @@ class Store:
         self.log.close()
 
 
-def start(name, folder):
+def start(name, folder, *options):
     port = free_port()
     if name == "moto":
         program = pathlib.Path(sys.executable).parent / "moto_server"
         if not program.exists():
             missing("needs moto: run through make e2e")
-        return Store(name, [program, "-H", "127.0.0.1", "-p", str(port)], port, folder)
+        return Store(name, [program, "-H", "127.0.0.1", "-p", str(port), *options], port, folder)
     try:
         program = programs.versitygw()
     except programs.Missing as reason:
         missing(str(reason))
     for sub in ("objects", "versions"):
         (folder / sub).mkdir()
-    return Store(name, [program, "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "posix", "--versioning-dir",
+    return Store(name, [program, "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", *options, "posix", "--versioning-dir",
                         folder / "versions", folder / "objects"], port, folder, ROOT_ACCESS_KEY=KEYS[0],
                  ROOT_SECRET_KEY=KEYS[1])
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache-node/sync/put_ahead.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/manifest/key.h"
@@ -417,6 +418,24 @@ static int keep_all_conflicts(const struct build *b, struct err *err)
 	return r ? err_set(err, r, "%s", err_text(r)) : 0;
 }
 
+/* The manifest of what was listed: stored whole when this returns. */
+static int finish(struct build *b, struct sync_result *ret, struct hash256 *root, struct err *err)
+{
+	const struct manifest_sink store = catalog_chunk_sink(b->request->catalog);
+	CLEANUP(put_ahead_free) struct put_ahead *ahead = NULL;
+	int r = put_ahead_new(&store, &ahead);
+
+	if (r)
+		return err_set(err, r, "storing a manifest: %s", err_text(r));
+	const struct manifest_sink sink = put_ahead_sink(ahead);
+	r = manifest_builder_finish(b->builder, &sink, root, &ret->stats, err);
+	if (!r)
+		r = put_ahead_wait(ahead, err);
+	if (!r)
+		ret->conflicts = manifest_builder_take_conflicts(b->builder);
+	return r;
+}
+
 static int run_build(struct build *b, struct sync_result *ret, struct hash256 *root, struct err *err)
 {
 	const struct sync_request *q = b->request;
@@ -434,13 +453,7 @@ static int run_build(struct build *b, struct sync_result *ret, struct hash256 *r
 		r = keep_all_conflicts(b, err);
 	if (!r)
 		r = list_all(b, err);
-	if (r)
-		return r;
-	struct manifest_sink sink = catalog_chunk_sink(q->catalog);
-	r = manifest_builder_finish(b->builder, &sink, root, &ret->stats, err);
-	if (!r)
-		ret->conflicts = manifest_builder_take_conflicts(b->builder);
-	return r;
+	return r ? r : finish(b, ret, root, err);
 }
 
 static int build_once(const struct sync_request *q, const char *name, struct sync_result *ret,

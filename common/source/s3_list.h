@@ -27,8 +27,8 @@ MUST_CHECK int s3_list_new(const char *prefix, const char *below, struct s3_list
 struct s3_list *s3_list_free(struct s3_list *l);
 DEFINE_CLEANUP(struct s3_list *, s3_list_free)
 
-/* Forgets everything: the next bytes are the start of a page. 0, -ENOMEM. */
-MUST_CHECK int s3_list_reset(struct s3_list *l);
+/* Forgets everything: the next bytes are the start of a page. */
+void s3_list_reset(struct s3_list *l);
 
 /* More bytes of the page. 0, -ERR_CORRUPT with words, -ENOMEM. */
 MUST_CHECK int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *err);

@@ -21,7 +21,9 @@ static struct s3_list_page page;
 static int parse(struct s3_list *l, const char *xml, size_t step, struct err *err)
 {
 	size_t len = strlen(xml);
-	int rc = s3_list_reset(l);
+	int rc = 0;
+
+	s3_list_reset(l);
 
 	for (size_t i = 0; rc == 0 && i < len; i += step)
 		rc = s3_list_feed(l, xml + i, MIN(step, len - i), err);
@@ -135,7 +137,7 @@ static void pages_without_end_are_refused(void **state)
 		rc = s3_list_feed(l, ENTRY("k"), strlen(ENTRY("k")), &err);
 	assert_int_equal(rc, -ERR_CORRUPT);
 	assert_non_null(strstr(err.text, "over 10000 entries"));
-	assert_int_equal(s3_list_reset(l), 0);
+	s3_list_reset(l);
 	assert_int_equal(s3_list_feed(l, "<ListBucketResult><Contents><Key>", 33, &err), 0);
 	char many[4096];
 	memset(many, 'k', sizeof many);
