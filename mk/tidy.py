@@ -51,7 +51,7 @@ MOUNTER_KNOWS = ("csi-driver/", BASE, "common/fuse_kernel.h")
 CORES = [
     "common/base/bytes.c", "common/base/crc32c.c", "common/base/err.c", "common/base/hash.c",
     "common/base/quantity.c", "common/base/rng.c",
-    "common/manifest/chunk*.c", "common/manifest/root.c", "common/manifest/diff.c", "common/manifest/reader.c",
+    "common/manifest/chunk*.c", "common/manifest/root.c", "common/manifest/name.c", "common/manifest/conflicts.c", "common/manifest/diff.c", "common/manifest/reader.c",
     "common/dataset/*.c",
     "common/source/s3_sign.c", "common/source/s3_place.c", "common/source/s3_list.c", "common/source/response.c", "common/source/s3_error.c",
     "common/source/http_url.c", "common/source/http_index.c", "common/source/http_list.c", "common/source/checksum.c",

@@ -352,6 +352,7 @@ static int sort_lost(struct tree *t)
 	int r = sorter_new(t->config.dir_fd, t->config.memory_max, &beside);
 
 	while (r == 0 && (r = next_entry(t, &rec)) == 1) {
+		CHECK(rec);
 		r = get_fate(t, t->count - 1, &fate);
 		if (r == 0 && fate == FATE_LOST)
 			r = set_beside(t, beside, rec);
