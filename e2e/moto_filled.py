@@ -2,7 +2,7 @@
 
 A million uploads take an hour; what is asked of the server afterwards is answered by the same code as ever, but for the
 choice of the keys of a page: moto sorts all of its keys for each page, so a million of them would take hours to list. Here they
-are sorted once. Of a bucket that is not large every page is held against moto's own choice, so that it stays the same.
+are sorted once. A bucket that is not large may change, and every page of it is held against moto's own choice, so that it stays the same.
 """
 
 import bisect
@@ -26,7 +26,7 @@ def content_of(key, size):
 
 
 class SortedPages:
-    """Stands for S3Backend.list_objects_v2 of a bucket that does not change any more."""
+    """Stands for S3Backend.list_objects_v2 of a bucket that does not change any more if it is large."""
 
     def __init__(self, backend, bucket):
         self.backend, self.bucket = backend, bucket
@@ -52,11 +52,14 @@ class SortedPages:
         return found
 
     def page(self, bucket, prefix, delimiter, continuation_token, start_after, max_keys):
+        small = len(self.names) <= COMPARED_MAX
+        if small:
+            self.names = sorted(self.bucket.keys)
         tokens = self.backend._pagination_tokens  # pylint: disable=protected-access # moto offers no other way
         after = tokens.get(continuation_token) if continuation_token else start_after
         chosen = self._chosen(prefix, delimiter, after, max_keys + 1)
         result = self.backend._truncate_result(chosen, max_keys)  # pylint: disable=protected-access
-        if len(self.names) <= COMPARED_MAX:
+        if small:
             assert result == self.own(self.backend, bucket, prefix, delimiter, continuation_token, start_after, max_keys)
         return result
 

@@ -89,14 +89,14 @@ def store(request, folder):
     one.stop()
 
 
-def dataset(endpoint, extra="", region="us-east-1"):
+def dataset(endpoint, extra="", region="us-east-1", s3=""):
     return f"""apiVersion: larder.dev/v1alpha1
 kind: Dataset
 metadata: {{name: data}}
 spec:
   sources:
     - mountPath: /
-      s3: {{bucket: bucket, endpoint: "{endpoint}", region: {region}}}
+      s3: {{bucket: bucket, endpoint: "{endpoint}", region: {region}{s3}}}
       secretRef: {{name: keys}}
 {extra}---
 apiVersion: v1
