@@ -201,13 +201,13 @@ class Origin(Server):
 
 
 class Versitygw(Server):
-    """The S3 server whose objects are files below ctx.work/s3."""
+    """The S3 server whose objects are files below its folder: ctx.work/s3, of one with another name ctx.work/NAME."""
 
-    def __init__(self, ctx):
-        super().__init__("versitygw", ctx.watch, ctx.work / "versitygw.log")
-        folder = ctx.work / "s3"
-        folder.mkdir(exist_ok=True)
-        command = [versitygw(), "--port", self.address, "--keep-alive", "--quiet", "posix", str(folder)]
+    def __init__(self, ctx, name="versitygw"):
+        super().__init__(name, ctx.watch, ctx.work / f"{name}.log")
+        self.folder = ctx.work / ("s3" if name == "versitygw" else name)
+        self.folder.mkdir(exist_ok=True)
+        command = [versitygw(), "--port", self.address, "--keep-alive", "--quiet", "posix", str(self.folder)]
         self.start(command, {"ROOT_ACCESS_KEY": KEYS[0], "ROOT_SECRET_KEY": KEYS[1]})
         self.keys = KEYS
 
@@ -408,7 +408,7 @@ class Rclone(Peer):
 class S3fs(Peer):
     name = "s3fs"
     options = ["use_path_request_style", "use_cache", "parallel_count=16", "multipart_size=64", "stat_cache_expire=3600",
-               "enable_noobj_cache", "ro"]
+               "max_stat_cache_size=200000", "enable_noobj_cache", "ro"]
 
     def command(self):
         if not shutil.which("s3fs"):

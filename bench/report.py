@@ -21,6 +21,9 @@ METHOD = """\
   memory back keeps its hands off: there the first touch of a page costs more than all else, for whoever comes first.
 - **Peers, hot**: complete caches, their files dropped and read once sequentially, the mounted file opened afresh without pages of
   its own, each page read once, buffered; ours opened the same way. Two passes of ours stand around one of the peer.
+- **find**: versitygw holds 100,000 files in 100 folders. All three are mounted and looked through once, so that each has in its own
+  memory what it keeps there; before every timed pass the kernel drops the names and inodes that it has cached. The count of files
+  and the sum of their sizes are checked in every pass. The peer's figure is that of the faster one in each round.
 - Every byte is checked by CRC32C outside the timed passes (inside, where 32 readers read at once, and where processes are stopped).
 - `larder up` runs with what it ships with. CPU seconds are of one pass (the median), user and system, all threads; memory
   is RssAnon + RssShmem of all processes of the group, the most that was seen, sampled every {period:.0f} ms."""
@@ -31,6 +34,8 @@ def number(value):
 
 
 def bound(row, value):
+    if value is None:
+        return ""
     return f"{number(value)}{'' if row.unit == 'x' else ' '}{row.unit}".strip()
 
 

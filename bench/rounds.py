@@ -72,7 +72,10 @@ class Figure:
 
 
 def verdict(figure, must, goal, more_is_better):
-    """"goal", "must", "missed", or "unsteady" when the machine did not hold still for most of the rounds."""
+    """"goal", "must", "missed", or "unsteady" when the machine did not hold still for most of the rounds,
+    "shown" where nothing is asked."""
+    if must is None:
+        return "shown"
     reaches = (lambda bound: figure.value >= bound) if more_is_better else (lambda bound: figure.value <= bound)
     if not figure.steady:
         return "unsteady"

@@ -9,9 +9,11 @@ import subprocess
 import threading
 import time
 
+import finds
 import machine
 import programs
 import rounds
+import trees
 from context import COLD, COLD_BYTES, HOT, HOT_BYTES, SECTION_S, forget
 from rounds import Figure
 
@@ -28,7 +30,8 @@ ROWS = []
 
 
 def row(name, title, against, must, goal, more_is_better=True, unit=""):
-    """Registers a row. The table shows them in the order they stand in here, and that is the order they run in."""
+    """Registers a row. The table shows them in the order they stand in here, and that is the order they run in. Without @must and
+    @goal it shows a figure that nothing is asked of."""
 
     def register(run):
         ROWS.append(Row(name, title, against, unit, must, goal, more_is_better, run))
@@ -345,6 +348,13 @@ def cold_listing(ctx):
     return figure
 
 
+@row("find", "`find` with sizes over 100 000 files, names and inodes dropped from the kernel", "rclone or s3fs, the faster", 3.0, 10.0,
+     unit="x")
+def find(ctx):
+    ctx.drop_hot()
+    return finds.figure(ctx)
+
+
 # ---- policy ----
 
 FIVE_TRACES = ("zipf-0.9", "zipf-scan", "loop", "shuffle", "public")
@@ -413,6 +423,28 @@ def tables_contents(ctx):
     result = ctx.make_tables("--paths", programs.debian_contents(), "--count", LARGE, "--changes", 0)
     return Figure([result["bytes"] / result["files"]],
                   [f"{result['files']:,} files in {result['entries'] - result['files']:,} folders".replace(",", " ")])
+
+
+def tables_tree(name, title, tree, random_words):
+    @row(name, f"the same of {title}", "bytes a file", None, None, False, "B")
+    def run(ctx):
+        paths = trees.write(tree, ctx.work / name)
+        try:
+            result = ctx.make_tables("--paths", paths, "--count", LARGE, "--changes", 0)
+        finally:
+            paths.unlink()
+        count = f"{result['files']:,} files in {result['entries'] - result['files']:,} folders".replace(",", " ")
+        return Figure([result["bytes"] / result["files"]], [f"{count}; nothing can shorten the 16 of a validator{random_words}"])
+
+    return run
+
+
+tables_tree("tables-imagenet", "an ImageNet-like tree (n01440764/n01440764_10026.JPEG)", trees.imagenet, "")
+tables_tree("tables-lake", "a lake partitioned as Hive does (year=/month=/day=/part-00000-UUID-c000.snappy.parquet)", trees.lake,
+            f" and the 15 of a UUID for {trees.LAKE_PARTS} files")
+tables_tree("tables-hub", "a cache of Hugging Face's (models--org--name/snapshots/SHA/..., blobs/SHA)", trees.hub,
+            ", and half of the files are named by a random 20 or 32")
+tables_tree("tables-uuid", "random UUIDs in one folder", trees.uuids, " and the 15 of a UUID, less about 2 for their order")
 
 
 @row("tables-build", "a manifest of 10 M files, listed in order: files a second", "own figure", 1.0, 3.0, unit="M/s")

@@ -50,6 +50,16 @@ MUST_CHECK int catalog_version_get(struct catalog *c, const char *dataset, uint6
 /* Keeps a version no longer. 0; -EBUSY: it is the head's, or an open manifest shows it; -ENOENT, -errno. */
 MUST_CHECK int catalog_version_drop(struct catalog *c, const char *dataset, uint64_t version);
 
+#define CATALOG_NOTE_MAX (8u << 20)
+
+/* Keeps a note about a version that is kept, until the version is dropped; the later one counts. 0, -EINVAL, -errno. */
+MUST_CHECK int catalog_note_put(struct catalog *c, const char *dataset, uint64_t version, const void *bytes,
+				size_t len);
+
+/* The note, owned by the caller (mem_free()). 0, -ENOENT, -EFBIG, -errno. */
+MUST_CHECK int catalog_note_get(struct catalog *c, const char *dataset, uint64_t version, uint8_t **ret,
+				size_t *ret_len);
+
 struct catalog_collected {
 	uint64_t chunks, bytes; /* removed */
 };

@@ -314,6 +314,58 @@ int catalog_version_get(struct catalog *c, const char *dataset, uint64_t version
 	return version < head.version ? read_head(c->versions, path, ret) : -ENOENT;
 }
 
+/* ---- notes ---- */
+
+#define NOTE_PATH_MAX (VERSION_PATH_MAX + 5)
+
+/* Beside the version's file; its name is no number, so it is none of the versions. */
+static void note_path(const char *dataset, uint64_t version, char out[NOTE_PATH_MAX])
+{
+	(void)snprintf(out, NOTE_PATH_MAX, "%s/%llu.note", dataset, (unsigned long long)version);
+}
+
+static void drop_note(struct catalog *c, const char *dataset, uint64_t version)
+{
+	char path[NOTE_PATH_MAX];
+
+	note_path(dataset, version, path);
+	(void)unlinkat(c->versions, path, 0);
+}
+
+int catalog_note_put(struct catalog *c, const char *dataset, uint64_t version, const void *bytes, size_t len)
+{
+	char path[NOTE_PATH_MAX];
+	struct catalog_head head;
+
+	if (!is_name(dataset) || len > CATALOG_NOTE_MAX)
+		return -EINVAL;
+	note_path(dataset, version, path);
+	(void)pthread_mutex_lock(&c->lock);
+	int r = catalog_version_get(c, dataset, version, &head);
+	if (!r)
+		r = make_folder(c->versions, dataset);
+	if (!r)
+		r = make_folder(c->versions, path);
+	if (!r)
+		r = fd_write_file(c->versions, path, bytes, len, 0600);
+	(void)pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+int catalog_note_get(struct catalog *c, const char *dataset, uint64_t version, uint8_t **ret, size_t *ret_len)
+{
+	char path[NOTE_PATH_MAX];
+	char *text;
+
+	if (!is_name(dataset))
+		return -EINVAL;
+	note_path(dataset, version, path);
+	int r = fd_read_file(c->versions, path, CATALOG_NOTE_MAX, &text, ret_len);
+	if (!r)
+		*ret = (uint8_t *)text;
+	return r;
+}
+
 /* The lock is held. */
 static int drop_locked(struct catalog *c, const char *dataset, uint64_t version)
 {
@@ -327,6 +379,7 @@ static int drop_locked(struct catalog *c, const char *dataset, uint64_t version)
 		return r;
 	if (version == head.version || catalog_root_is_open(c, &gone.root))
 		return -EBUSY;
+	drop_note(c, dataset, version);
 	version_path(dataset, version, path);
 	if (unlinkat(c->versions, path, 0) < 0)
 		return -errno;
@@ -484,6 +537,7 @@ static int delete_locked(struct catalog *c, const char *dataset)
 	if (!r)
 		r = version_files(c, dataset, &list, &count);
 	for (size_t i = 0; i < count; i++) {
+		drop_note(c, dataset, list[i].version);
 		version_path(dataset, list[i].version, path);
 		(void)unlinkat(c->versions, path, 0);
 	}

@@ -128,6 +128,45 @@ static void versions_are_kept_until_they_are_dropped(void **state)
 	manifest_free(m);
 }
 
+/* The note of a version as text, "" for none. */
+static const char *note(struct fixture *f, uint64_t version)
+{
+	static char text[64];
+	uint8_t *bytes;
+	size_t len = 0;
+	int r = catalog_note_get(f->c, NAME, version, &bytes, &len);
+
+	if (r)
+		assert_int_equal(r, -ENOENT);
+	else
+		memcpy(text, bytes, len);
+	text[len] = 0;
+	if (!r)
+		mem_free(bytes);
+	return text;
+}
+
+static void a_note_stays_as_long_as_its_version(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(catalog_note_put(f->c, NAME, 1, "x", 1), -ENOENT);
+	make_versions(f, 2);
+	assert_string_equal(note(f, 1), "");
+	assert_int_equal(catalog_note_put(f->c, NAME, 1, "first", 5), 0);
+	assert_int_equal(catalog_note_put(f->c, NAME, 2, "second", 6), 0);
+	assert_int_equal(catalog_note_put(f->c, NAME, 2, "again", 5), 0);
+	assert_int_equal(catalog_note_put(f->c, NAME, 3, "none", 4), -ENOENT);
+	assert_string_equal(numbers(f), "2 1");
+	assert_string_equal(note(f, 1), "first");
+	assert_string_equal(note(f, 2), "again");
+	assert_int_equal(catalog_version_drop(f->c, NAME, 1), 0);
+	assert_string_equal(note(f, 1), "");
+	assert_int_equal(catalog_dataset_delete(f->c, NAME, NULL), 0);
+	assert_string_equal(note(f, 2), "");
+	assert_int_equal(faccessat(f->fd, "versions/default/x", F_OK, 0), -1);
+}
+
 static void what_an_open_manifest_names_stays(void **state)
 {
 	struct fixture *f = *state;
@@ -223,6 +262,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(versions_are_kept_until_they_are_dropped),
+		TEST(a_note_stays_as_long_as_its_version),
 		TEST(what_an_open_manifest_names_stays),
 		TEST(what_a_build_puts_or_finds_stays_until_it_ends),
 		TEST(a_move_that_was_killed_half_way_does_not_count),

@@ -121,8 +121,8 @@ struct node_sync_request {
 MUST_CHECK int node_dataset_sync(struct node_dataset *d, const struct node_sync_request *request,
 				 struct node_sync *ret, struct err *err);
 
-/* Fills a status message; the strings stay the dataset's until node_dataset_status_done(). */
-MUST_CHECK int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret);
+/* Makes a status message, with the first conflicts by name where @named. 0 with *ret owned by the caller, -ENOMEM. */
+MUST_CHECK int node_dataset_status(struct node_dataset *d, bool named, Larder__V1__DatasetStatus **ret);
 
 /* The reference that a mount holds, from before it is made until nobody uses it: datasets_delete() refuses meanwhile. 0, or
  * -ENOENT when the dataset was deleted. node_dataset_unmount() gives it back (NULL is fine; returns NULL). */

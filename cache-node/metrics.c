@@ -153,7 +153,7 @@ static void collect(void *ctx, struct node_dataset *d)
 	if (!more)
 		return;
 	r->items = more;
-	if (node_dataset_status(d, &r->items[r->count]) == 0)
+	if (node_dataset_status(d, false, &r->items[r->count]) == 0)
 		r->count++;
 }
 

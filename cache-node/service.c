@@ -229,6 +229,7 @@ static void unpublish(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 struct status_work {
 	Larder__V1__StatusReply reply;
 	const char *only; /* full name, or NULL */
+	bool named;       /* conflicts by name */
 	int error;
 };
 
@@ -250,7 +251,7 @@ static void add_dataset(void *ctx, struct node_dataset *d)
 
 	if (w->error || (w->only && strcmp(w->only, node_dataset_name(d)) != 0))
 		return;
-	w->error = node_dataset_status(d, &s);
+	w->error = node_dataset_status(d, w->named, &s);
 	if (w->error)
 		return;
 	w->error = grow(&w->reply.datasets, w->reply.n_datasets);
@@ -315,7 +316,7 @@ static void run_status(struct task *t)
 	const Larder__V1__StatusRequest *q = (const void *)t->request;
 	const struct service_config *c = &t->service->config;
 	Larder__V1__StatusReply *reply = mem_alloc(sizeof *reply);
-	struct status_work w = {.only = NULL};
+	struct status_work w = {.named = q->conflicts};
 	struct err err = {0};
 	char full[DATASET_FULL_MAX];
 

@@ -14,6 +14,7 @@ enum {
 	OPTION_RECURSIVE,
 	OPTION_FORCE,
 	OPTION_OBJECTS,
+	OPTION_CONFLICTS,
 	OPTION_BANDWIDTH
 };
 
@@ -34,6 +35,8 @@ const struct option_spec down_option_specs[] = {
 const struct option_spec status_option_specs[] = {
 	{OPTION_OBJECTS, 0, "objects", NULL,
 	 "also which objects left the cache and why, and which would go next"},
+	{OPTION_CONFLICTS, 0, "conflicts", NULL,
+	 "also the first hundred of each kind of names that are not shown as their store has them"},
 	{OPTION_INSTANCE, 0, "instance", "NAME", "which one (the only one that runs, or \"default\")"},
 	{OPTION_OUTPUT, 'o', "output", "text|json", "form of the output (text)"},
 	{OPTION_HELP, 'h', "help", NULL, "this text"},
@@ -86,6 +89,9 @@ static int take(struct common_options *o, int id, const char *value, int most, s
 			       : 0;
 	case OPTION_OBJECTS:
 		o->objects = true;
+		return 0;
+	case OPTION_CONFLICTS:
+		o->conflicts = true;
 		return 0;
 	case OPTION_FORCE:
 		o->force = true;

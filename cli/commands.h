@@ -49,7 +49,7 @@ enum { COMMON_OPERANDS_MAX = 3 };
 struct common_options {
 	const char *instance; /* NULL: choose */
 	uint64_t bandwidth;   /* bytes a second; 0: no limit */
-	bool json, long_form, recursive, force, objects, help;
+	bool json, long_form, recursive, force, objects, conflicts, help;
 	const char *operand;                       /* NULL: none */
 	const char *more[COMMON_OPERANDS_MAX - 1]; /* those after it */
 	int operand_count;
@@ -59,7 +59,7 @@ extern const struct option_spec
 	common_option_specs[]; /* instance, output, help; then long, recursive; then force */
 enum { COMMON_BASIC = 3, COMMON_LIST = 5 };
 extern const struct option_spec down_option_specs[], status_option_specs[], scrub_option_specs[];
-enum { DOWN_OPTIONS = 3, STATUS_OPTIONS = 4, SCRUB_OPTIONS = 4 };
+enum { DOWN_OPTIONS = 3, STATUS_OPTIONS = 5, SCRUB_OPTIONS = 4 };
 extern const struct option_spec doctor_option_specs[];
 enum { DOCTOR_OPTIONS = 5 };
 

@@ -36,8 +36,8 @@ int node_connect(const char *instance, char ret_name[NAME_LABEL_MAX + 1], struct
 	return rpc_client_new(address, ret, err);
 }
 
-int node_status(struct rpc_client *c, const struct dataset_ref *only, bool objects, int64_t timeout_ns,
-		Larder__V1__StatusReply **ret, struct err *err)
+int node_status(struct rpc_client *c, const struct dataset_ref *only, struct node_status_more more,
+		int64_t timeout_ns, Larder__V1__StatusReply **ret, struct err *err)
 {
 	Larder__V1__StatusRequest q;
 	Larder__V1__DatasetName name;
@@ -45,7 +45,8 @@ int node_status(struct rpc_client *c, const struct dataset_ref *only, bool objec
 	ProtobufCMessage *reply;
 
 	larder__v1__status_request__init(&q);
-	q.objects = objects;
+	q.objects = more.objects;
+	q.conflicts = more.conflicts;
 	larder__v1__dataset_name__init(&name);
 	if (only) {
 		copy = *only;

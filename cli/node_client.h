@@ -17,9 +17,14 @@
 MUST_CHECK int node_connect(const char *instance, char ret_name[NAME_LABEL_MAX + 1], struct rpc_client **ret,
 			    struct err *err);
 
+struct node_status_more {
+	bool objects;   /* what left the tiers, and what would go next */
+	bool conflicts; /* the first names that are not shown as their store has them */
+};
+
 /* 0 with *ret owned by the caller (larder__v1__status_reply__free_unpacked()). @only: NULL, or the dataset
- * wanted. @objects: with what left the tiers and what would go next. */
-MUST_CHECK int node_status(struct rpc_client *c, const struct dataset_ref *only, bool objects,
+ * wanted. @more: what is not told unless asked for. */
+MUST_CHECK int node_status(struct rpc_client *c, const struct dataset_ref *only, struct node_status_more more,
 			   int64_t timeout_ns, Larder__V1__StatusReply **ret, struct err *err);
 
 /* Whether the node answers within @timeout_ns. 0 or the error. */

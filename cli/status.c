@@ -22,7 +22,42 @@ static void say(const char *before, const char *text)
 	(void)fputc('\n', stdout);
 }
 
-static void print_dataset(const Larder__V1__DatasetStatus *d)
+static const char *const conflict_words[] = {
+	[LARDER__V1__CONFLICTS__KIND__COVERED] = "covered by a later source",
+	[LARDER__V1__CONFLICTS__KIND__BESIDE] = "beside a folder",
+	[LARDER__V1__CONFLICTS__KIND__ESCAPED] = "escaped",
+	[LARDER__V1__CONFLICTS__KIND__LEFT_OUT] = "left out",
+};
+
+/* "  names: 3 beside a folder, 2 escaped; ..." where there are any. */
+static void print_conflicts(const Larder__V1__DatasetStatus *d, bool named)
+{
+	char count[HUMAN_COUNT_MAX];
+	const char *before = "  names: ";
+
+	for (size_t i = 0; i < d->n_conflicts; i++) {
+		const Larder__V1__Conflicts *c = d->conflicts[i];
+		if (!c->count || (unsigned)c->kind >= LENGTH(conflict_words))
+			continue;
+		(void)printf("%s%s %s%s", before, human_count(c->count, count), conflict_words[c->kind],
+			     c->earlier ? " (as of the last sync of everything)" : "");
+		before = ", ";
+	}
+	if (before[0] == ',')
+		(void)puts(named ? ":" : "; larder status --conflicts names them");
+	for (size_t i = 0; i < d->n_conflicts; i++)
+		for (size_t j = 0; j < d->conflicts[i]->n_first; j++) {
+			const Larder__V1__Conflicts *c = d->conflicts[i];
+			(void)printf("    %s, source %u: ",
+				     (unsigned)c->kind < LENGTH(conflict_words) ? conflict_words[c->kind]
+										: "?",
+				     c->first[j]->source);
+			term_text(stdout, c->first[j]->path.data, c->first[j]->path.len);
+			(void)fputc('\n', stdout);
+		}
+}
+
+static void print_dataset(const Larder__V1__DatasetStatus *d, bool named)
 {
 	char files[HUMAN_COUNT_MAX], bytes[16], cached[16], source[16];
 
@@ -41,6 +76,7 @@ static void print_dataset(const Larder__V1__DatasetStatus *d)
 		say("  ", d->message);
 	for (size_t i = 0; i < d->n_warnings; i++)
 		say("  warning: ", d->warnings[i]);
+	print_conflicts(d, named);
 	for (size_t i = 0; i < d->n_unacted; i++)
 		say("  not acted on yet: ", d->unacted[i]);
 	if (d->denied)
@@ -113,10 +149,10 @@ static void print_node(const Larder__V1__NodeStatus *n)
 	(void)fputc('\n', stdout);
 }
 
-static void print_status(const Larder__V1__StatusReply *s, bool objects)
+static void print_status(const Larder__V1__StatusReply *s, bool objects, bool conflicts)
 {
 	for (size_t i = 0; i < s->n_datasets; i++)
-		print_dataset(s->datasets[i]);
+		print_dataset(s->datasets[i], conflicts);
 	if (!s->n_datasets)
 		(void)puts("no dataset");
 	for (size_t i = 0; i < s->n_mounts; i++)
@@ -142,14 +178,15 @@ static int show(const struct common_options *o, const struct dataset_ref *only, 
 
 	int r = node_connect(o->instance, name, &c, err);
 	if (!r)
-		r = node_status(c, only, o->objects, NODE_CALL_NS, &reply, err);
+		r = node_status(c, only, (struct node_status_more){o->objects, o->conflicts}, NODE_CALL_NS,
+				&reply, err);
 	if (r)
 		return r;
 	if (o->json) {
 		json_message(stdout, &reply->base);
 		(void)fputc('\n', stdout);
 	} else {
-		print_status(reply, o->objects);
+		print_status(reply, o->objects, o->conflicts);
 	}
 	larder__v1__status_reply__free_unpacked(reply, NULL);
 	return fflush(stdout) ? err_set(err, -errno, "writing: %s", err_text(-errno)) : 0;

@@ -14,7 +14,7 @@
 #include "common/base/quantity.h"
 
 #define TOLD_NS (30 * NS_PER_S) /* the operator tells a node within a second; its own retries take some */
-#define POLL_MS 200
+#define POLL_MS 50
 #define BUSY_MS 1000 /* between two attempts to unmount */
 
 /* ---- unmounting ---- */
@@ -162,7 +162,8 @@ static int wait_version(struct up *u, const char *name, struct err *err)
 		int r = up_turn(u, POLL_MS, err);
 		if (r)
 			return r;
-		r = node_status(u->node, NULL, false, NODE_CALL_NS, &status, err);
+		r = node_status(u->node, NULL, (struct node_status_more){.objects = false}, NODE_CALL_NS,
+				&status, err);
 		if (r)
 			return err_wrap(err, r, "asking larder-node for its status");
 		const Larder__V1__DatasetStatus *d = find_status(status, name);

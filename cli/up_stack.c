@@ -80,12 +80,13 @@ static void describe_operator(struct up *u, struct child *c)
 
 /* ---- readiness ---- */
 
-static bool mounter_answers(const struct up *u)
+/* Whether somebody listens at a socket of the instance. */
+static bool listens(const struct up *u, const char *socket_path, int type)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	CLEANUP(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	CLEANUP(fd_close) int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
-	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s/mounter/mounter.sock", u->run);
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", u->run, socket_path);
 	return fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
 }
 
@@ -93,7 +94,7 @@ static int wait_mounter(struct up *u, struct err *err)
 {
 	int64_t deadline = clock_mono_ns() + READY_NS;
 
-	while (!mounter_answers(u)) {
+	while (!listens(u, "mounter/mounter.sock", SOCK_SEQPACKET)) {
 		int r = up_turn(u, READY_POLL_MS, err);
 		if (r)
 			return r;
@@ -115,7 +116,8 @@ static int wait_node(struct up *u, struct err *err)
 		if (r)
 			return r;
 	}
-	while (node_ping(u->node, PING_NS, NULL)) {
+	/* gRPC waits for a fifth of a second and more before it tries to connect again. */
+	while (!listens(u, "node/node.sock", SOCK_STREAM) || node_ping(u->node, PING_NS, NULL)) {
 		r = up_turn(u, READY_POLL_MS, err);
 		if (r)
 			return r;

@@ -81,9 +81,9 @@ struct manifest_found {
 
 struct manifest_stats {
 	uint64_t entries, files, dirs, symlinks;
-	uint64_t bytes;                 /* sum of file sizes */
-	uint64_t no_validator;          /* files whose validator is NONE */
-	uint64_t skipped;               /* keys that could not be shown as names (builder) */
+	uint64_t bytes;        /* sum of file sizes */
+	uint64_t no_validator; /* files whose validator is NONE */
+	uint64_t skipped;      /* names left out, which not even the rule of name.h can show (builder) */
 	uint64_t chunks, encoded_bytes; /* of base and deltas; bytes with the root */
 	uint64_t size_histogram
 		[48]; /* files by bit length of their size: [0] empty, [k] sizes in [2^(k-1), 2^k) */
@@ -115,15 +115,14 @@ MUST_CHECK int manifest_root_names(const uint8_t *bytes, size_t len,
 
 /* ---- building ---- */
 
+struct conflicts;
 struct manifest_builder;
 
 struct manifest_builder_config {
-	int temp_dir_fd;      /* sorted runs go to unlinked files below it; borrowed for the builder's life */
-	uint64_t memory_max;  /* bytes for sorting; at least 1 MiB */
+	int temp_dir_fd; /* sorted runs go to unlinked files below it; borrowed for the builder's life */
+	uint64_t
+		memory_max; /* bytes for sorting, at least 1 MiB; an eighth more where files have names of folders */
 	int64_t dir_mtime_ns; /* for directories nobody listed */
-	/* Entries are an earlier tree's but for a part that was listed anew: what that tree skipped is what this one does.
-	 * NULL: count. Borrowed until manifest_builder_finish(). */
-	const struct manifest_stats *of_part;
 	/* The version before: the new one may be written as a delta over it. NULL: as a table of its own. Borrowed until
 	 * manifest_builder_finish(); its chunks must outlive the head's move. */
 	struct manifest *before;
@@ -139,11 +138,23 @@ struct manifest_builder *manifest_builder_free(struct manifest_builder *b);
 DEFINE_CLEANUP(struct manifest_builder *, manifest_builder_free)
 
 /* Adds an entry in any order; strings are copied. Missing parent directories are made. Where two entries have one path
- * that of the higher source wins, of one source the one added later (a DIR merges with implied ones). A path that no file system
- * can hold (empty or dot components, a component over 255 bytes, over MANIFEST_PATH_MAX in all, NUL) is counted as skipped, and a
- * file "a" beside "a/b" loses against the directory; both answer 0. -ENOMEM, -EIO, -ENOSPC with words. */
+ * that of the higher source wins, of one source the one added later (a DIR merges with implied ones). A file "a" beside "a/b" is
+ * shown beside the directory (name.h); give it as "a" always, with the key where that is another. A path that no file system can
+ * hold (empty or dot components, a component over 255 bytes, over MANIFEST_PATH_MAX in all, NUL) is left out. -ENOMEM, -EIO,
+ * -ENOSPC with words. */
 MUST_CHECK int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry *e,
 				    struct err *err);
+
+/* Something that has no path, or too long a one: counted and, by its @path or what there is of it, named. 0, -ENOMEM with words. */
+MUST_CHECK int manifest_builder_leave_out(struct manifest_builder *b, const char *path, size_t len,
+					  uint16_t source, struct err *err);
+
+/* What of the tree is not shown where its store has it (common/manifest/conflicts.h): borrowed, complete after
+ * manifest_builder_finish(). Before, the caller may add what this build is not given. */
+struct conflicts *manifest_builder_conflicts(struct manifest_builder *b);
+
+/* Hands them to the caller (conflicts_free()), after manifest_builder_finish(). */
+struct conflicts *manifest_builder_take_conflicts(struct manifest_builder *b);
 
 /* Sorts, writes chunks and root to @sink, returns the root's hash and the statistics. Equal entries give equal hashes, in
  * whatever order they were added, over the same version before; the same tree as that version's gives its root. The builder

@@ -140,7 +140,8 @@ enum source_type { SOURCE_TYPE_FILE = 1, SOURCE_TYPE_DIR = 2, SOURCE_TYPE_SYMLIN
 /* One object of a listing or stat. Pointers are borrowed until the callback returns. */
 struct source_entry {
 	enum source_type
-		type; /* DIR: a file source's folder, or a store's marker key "a/b/" (key without the slash) */
+		type; /* DIR: a file source's folder, or a store's marker key "a/b/" (key without the slash). A
+			 * marker with bytes in it is a FILE with it */
 	const char *key; /* below the source's prefix or root, any bytes but NUL; not ended by NUL */
 	size_t key_len;
 	const char *path; /* where it is shown, if that is not the key; else NULL */

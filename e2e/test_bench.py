@@ -1,7 +1,10 @@
 """The benchmarks' arithmetic: rounds that drift are repeated, medians are of ratios, verdicts follow must and goal."""
 
+import itertools
 import os
 import pathlib
+import random
+import re
 import socket
 import sys
 import threading
@@ -14,6 +17,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import machine  # noqa: E402 # pylint: disable=wrong-import-position
 import rounds  # noqa: E402 # pylint: disable=wrong-import-position
 import s3  # noqa: E402 # pylint: disable=wrong-import-position
+import trees  # noqa: E402 # pylint: disable=wrong-import-position
 
 
 def passes(*rates):
@@ -43,6 +47,20 @@ def test_a_limit_that_never_holds_still_ends_after_three_tries_and_says_so():
 def test_a_verdict_follows_must_and_goal(value, more, expected):
     must, goal = (0.8, 0.97) if more else (32, 16)
     assert rounds.verdict(rounds.Figure([value]), must, goal, more) == expected
+
+
+def test_a_row_of_which_nothing_is_asked_only_shows_its_figure():
+    assert rounds.verdict(rounds.Figure([1e9]), None, None, False) == "shown"
+
+
+@pytest.mark.parametrize("tree, sample", [(trees.imagenet, r"n\d{8}/n\d{8}_\d+\.JPEG"),
+                                          (trees.lake, r"year=\d+/month=\d+/day=\d+/part-\d{5}-[0-9a-f-]{36}-c000\.snappy\.parquet"),
+                                          (trees.hub, r"models--[\w-]+/(refs|snapshots|blobs)/[\w./-]+"), (trees.uuids, "[0-9a-f-]{36}")])
+def test_made_up_trees_are_the_same_every_time_and_name_nothing_twice(tree, sample):
+    some = list(itertools.islice(tree(random.Random(trees.SEED)), 50_000))
+    assert some == list(itertools.islice(tree(random.Random(trees.SEED)), 50_000))
+    assert len(set(some)) == len(some)
+    assert all(re.fullmatch(sample, path) for path in some)
 
 
 def test_a_figure_is_the_median_with_its_spread():

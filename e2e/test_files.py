@@ -1,6 +1,8 @@
 """The file source: what becomes of symbolic links, hard links and special files."""
 
 import os
+import signal
+import subprocess
 
 import pytest
 
@@ -50,3 +52,22 @@ def test_links_are_left_out_and_counted(tree, instance):
     assert sorted(os.listdir(instance.mount)) == ["deep", "hard"]
     assert "5 special files or links of source 0 were left out" in wait_for(
         "status", lambda: instance.json("status")["datasets"][0]["warnings"])
+
+
+def test_the_names_of_a_folder_bring_their_attributes_so_that_nobody_is_asked_for_them(folder, instance):
+    root = folder / "many"
+    root.mkdir()
+    for i in range(3000):  # many times what one answer holds
+        (root / f"file-{i:04}").write_bytes(b"x" * i)
+    instance.start(file_dataset(root))
+    names = os.listdir(instance.mount)
+    assert len(names) == 3000
+    pids = [instance.supervisor_pid(), instance.worker_pid()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        done = subprocess.run(["stat", "-c", "%s", *names], cwd=instance.mount, capture_output=True, timeout=30, check=True)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert sorted(map(int, done.stdout.split())) == list(range(3000))

@@ -13,9 +13,10 @@ import sys
 
 import pytest
 
-from harness import ROOT, Origin, free_port, s3_dataset
+from harness import ROOT, Origin, file_dataset, free_port, s3_dataset
 from moto_filled import content_of
 from test_stores import dataset, s3_client, start
+from test_sync import assert_whole_is_the_same, shown
 
 KEYS = int(os.environ.get("LARDER_HOSTILE_KEYS", "5000"))
 FILES = int(os.environ.get("LARDER_HOSTILE_FILES", "2000"))
@@ -28,7 +29,7 @@ def hostile_keys(count, rng, any_key):
     """@count keys; with @any_key also those that a file system cannot hold."""
     words = ["a", "b", "a-b", "a.b", "größe", "漢字", "tab\there", " blank ", "dot.", "...", ".hidden", "%2F", "a+b", "&lt;", "~", "-"]
     names = ["x" * 255, "é" * 127 + "e", "\x01\x02", "\x1f", "\x7f", "q\"'<>", "back\\slash"]
-    broken = ["a//y", ".", "..", "d/./z", "d/../z", "d/.", "y" * 256, "z/" + "y" * 300 + "/u", "/lead", "m//", "m/"]
+    broken = ["a//", "//", "a%~e", "%~f/x", "a%~f%~q", "é" * 600 + "/f", "z" * 254, "z" * 254 + "/f", "y" * 252 + "%~c", "a//y", ".", "..", "d/./z", "d/../z", "d/.", "y" * 256, "z/" + "y" * 300 + "/u", "/lead", "m//", "m/"]
     both = ["a", "a/", "a/b", "a-b", "a/b/c", "a.c"]
     keys = set()
     while len(keys) < count:
@@ -51,38 +52,61 @@ def hostile_keys(count, rng, any_key):
     return sorted(keys)
 
 
+MARKS = tuple(b"%~" + letter for letter in (b"e", b"d", b"c", b"q", b"f"))
+
+
+def cut_of(name):
+    """Where a component that is too long is cut: not before a byte that goes on with a sequence of UTF-8."""
+    most = min(252, len(name) - 1)
+    return next((n for n in range(most, most - 4, -1) if name[n] & 0xC0 != 0x80), most)
+
+
+def component_of_rule(name, beside=b""):
+    mark = b"%~e" if not name else b"%~d" if name in (b".", b"..") else b"%~q" if name.endswith(MARKS) else b""
+    if len(name + mark + beside) <= 255:
+        return name + mark + beside
+    cut = cut_of(name)
+    return name[:cut] + b"%~c/" + component_of_rule(name[cut:], beside)
+
+
+def path_of_rule(key, beside=b""):
+    *folders, name = key.split(b"/")
+    return b"/".join([*map(component_of_rule, folders), component_of_rule(name, beside)])
+
+
+def folders_above(path):
+    parts = path.split(b"/")
+    return (b"/".join(parts[:i]) for i in range(len(parts)))
+
+
 def tree_of_rule(listing):
-    """(files with sizes, folders, names skipped) of {key: size}, by docs/formats/manifest.md and nothing of ours: what is no path is
-    skipped, a marker is a folder, a file beside a folder of its name is skipped."""
-    files, folders, skipped = {}, {""}, 0
-    for key, size in listing.items():
-        path = key[:-1] if key.endswith("/") else key
-        parts = path.split("/")
-        if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts) or len(path.encode()) > 4095:
-            skipped += 1
-            continue
-        folders.update("/".join(parts[:i]) for i in range(1, len(parts)))
-        if key.endswith("/"):
-            folders.add(path)
-        else:
-            files[path] = size
-    lost = [path for path in files if path in folders]
-    return {path: size for path, size in files.items() if path not in folders}, folders, skipped + len(lost)
+    """(files as {path: key}, folders) of {key: size}, by docs/sources.md and nothing of ours. All are bytes."""
+    keys = {os.fsencode(key): size for key, size in listing.items()}
+    folders = {path_of_rule(key[:-1]) for key, size in keys.items() if key.endswith(b"/") and not size}
+    files = {path_of_rule(key): key for key, size in keys.items() if size or not key.endswith(b"/")}
+    for path in [*files, *folders]:
+        folders.update(folders_above(path))
+    for path in files.keys() & folders:
+        key = files.pop(path)
+        files[path_of_rule(key, b"%~f")] = key
+    for path in files:
+        folders.update(folders_above(path))
+    return files, folders
 
 
 def tree_of_mount(mount):
-    files, folders = {}, {""}
+    files, folders = {}, {b""}
 
     def walk(folder, path):
         for entry in os.scandir(folder):
-            below = f"{path}/{entry.name}" if path else entry.name
+            below = path + b"/" + entry.name if path else entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.add(below)
                 walk(entry.path, below)
             else:
                 files[below] = entry.stat(follow_symlinks=False).st_size
 
-    walk(mount, "")
+    walk(os.fsencode(mount), b"")
     return files, folders
 
 
@@ -94,16 +118,24 @@ def listing_of(client):
 
 
 def assert_tree_is(instance, listing, rng, readable=lambda key: True):
-    files, folders, skipped = tree_of_rule(listing)
+    files, folders = tree_of_rule(listing)
     seen_files, seen_folders = tree_of_mount(instance.mount)
-    assert seen_files == files
+    assert seen_files == {path: listing[os.fsdecode(key)] for path, key in files.items()}
     assert seen_folders == folders
-    sample = rng.sample(sorted(filter(readable, files)), min(SAMPLE, len(files) // 2))
+    can = sorted(path for path, key in files.items() if readable(os.fsdecode(key)))
+    odd = [path for path in can if files[path] != path]
+    sample = {*rng.sample(can, min(SAMPLE, len(can) // 2)), *rng.sample(odd, min(SAMPLE, len(odd)))}
     for path in sample:
-        want = hashlib.sha256(content_of(path, files[path])).digest()
-        assert hashlib.sha256((instance.mount / path).read_bytes()).digest() == want, path
-    print(f"{len(listing)} keys, {len(files)} files, {len(folders)} folders, {skipped} skipped, {len(sample)} read")
-    return skipped
+        key = os.fsdecode(files[path])
+        with open(os.fsencode(instance.mount) + b"/" + path, "rb") as f:
+            assert os.getxattr(f.fileno(), "user.larder.key") == files[path]
+            assert sha256(f.read()) == sha256(content_of(key, listing[key])), path
+    print(f"{len(listing)} keys, {len(files)} files ({len(odd)} at other paths), {len(folders)} folders, {len(sample)} read")
+    return len(odd)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture
@@ -132,14 +164,13 @@ def moto():
 
 def test_any_keys_of_moto_make_the_tree_of_the_rule(moto, instance):
     rng = random.Random(SEED)
-    sizes = {key: 0 if key.endswith("/") else rng.randrange(200) for key in hostile_keys(KEYS, rng, True)}
+    sizes = {key: rng.randrange(200) * (not key.endswith("/") or rng.randrange(2)) for key in hostile_keys(KEYS, rng, True)}
     endpoint, client = moto(sizes)
     listing = listing_of(client)
     assert listing == sizes
     instance.start(dataset(endpoint), timeout=UP_S)
     # moto's router answers 404 to a line break.
-    skipped = assert_tree_is(instance, listing, rng, lambda key: "\n" not in key)
-    assert skipped > KEYS // 50
+    assert assert_tree_is(instance, listing, rng, lambda key: "\n" not in key) > KEYS // 50
 
 
 def fill_folder(root, rng):
@@ -168,6 +199,19 @@ def test_what_versitygw_takes_makes_the_tree_of_the_rule(folder, instance):
         store.stop()
 
 
+def test_any_bytes_of_a_folder_make_the_tree_of_the_rule(folder, instance):
+    """Names that are no UTF-8, and names like marks, which only a file system holds beside each other."""
+    rng = random.Random(SEED)
+    sizes = fill_folder(folder / "src", rng)
+    for name in (b"\xff", b"a\xc3", b"\x80" * 255, b"%~e", b"a%~q", b"%~f%~q", b"z" * 252 + b"%~c", b"y" * 254 + b"\xe9"):
+        for key in (os.fsdecode(name), "marks/" + os.fsdecode(name) + "/f"):
+            (folder / "src" / key).parent.mkdir(parents=True, exist_ok=True)
+            sizes[key] = rng.randrange(200)
+            (folder / "src" / key).write_bytes(content_of(key, sizes[key]))
+    instance.start(file_dataset(folder / "src"), timeout=UP_S)
+    assert assert_tree_is(instance, sizes, rng) == 8
+
+
 @pytest.mark.parametrize("order", ["bytes", "folders"])
 def test_a_server_that_lists_in_folder_order_gives_the_same_tree(folder, instance, order):
     rng = random.Random(SEED)
@@ -178,3 +222,46 @@ def test_a_server_that_lists_in_folder_order_gives_the_same_tree(folder, instanc
         assert_tree_is(instance, sizes, rng)
     finally:
         origin.stop()
+
+
+def test_a_part_is_asked_for_by_paths_of_the_tree(moto, instance):
+    long, piece = "y" * 300, "y" * 252 + "%~c/" + "y" * 48
+    keys = ["a//b", "a//c", "a/b", "/lead", "d/../z", "q%~e", "q%~e/r", f"w/{long}/u", f"w/{long}v", "m/"]
+    endpoint, client = moto(dict.fromkeys(keys, 3))
+    instance.start(dataset(endpoint))
+    assert shown(instance) == sorted(["%~e/lead", "a/%~e/b", "a/%~e/c", "a/b", "d/..%~d/z", "m/%~e", "q%~e%~q%~f", "q%~e%~q/r",
+                                      f"w/{piece}/u", f"w/{piece}v"])
+    gone = [("a//c", "a/%~e/c"), ("a//b", "a/%~e"), ("/lead", "%~e/**"), ("d/../z", "d/..%~d"), ("m/", "m/%~e"),
+            ("q%~e/r", "q%~e%~q/r"), (f"w/{long}v", f"w/{piece}v"), (f"w/{long}/u", f"w/{'y' * 252}%~c/**")]
+    for key, part in gone:
+        client.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key}]})
+        assert "new version" in assert_whole_is_the_same(instance, f"data:/{part}"), key
+    assert shown(instance) == ["a/b", "q%~e%~q"]
+    for nowhere in ("a/%~e%~f/x", ".%~d%~d", "%~q"):
+        assert assert_whole_is_the_same(instance, f"data:/{nowhere}").startswith("nothing changed")
+
+
+def test_a_file_has_its_own_name_again_when_the_folder_of_it_went(moto, instance):
+    endpoint, client = moto(dict.fromkeys(("a", "a/b", "a-b", "d/e", "d/e/f", "d/e/g", "k"), 1))
+
+    def delete(key):
+        client.delete_object(Bucket="bucket", Key=key)
+
+    instance.start(dataset(endpoint))
+    assert shown(instance) == ["a%~f", "a-b", "a/b", "d/e%~f", "d/e/f", "d/e/g", "k"]
+    delete("a/b")
+    assert assert_whole_is_the_same(instance, "data:/a/b").startswith("new version 2")
+    assert shown(instance) == ["a", "a-b", "d/e%~f", "d/e/f", "d/e/g", "k"]
+    delete("d/e/f")
+    assert_whole_is_the_same(instance, "data:/d/e/*")
+    delete("d/e/g")
+    assert_whole_is_the_same(instance, "data:/d/e/**")
+    assert shown(instance) == ["a", "a-b", "d/e", "k"]
+    client.put_object(Bucket="bucket", Key="k/l", Body=b"12")
+    assert_whole_is_the_same(instance, "data:/k/l")
+    assert shown(instance) == ["a", "a-b", "d/e", "k%~f", "k/l"]
+    client.put_object(Bucket="bucket", Key="k", Body=b"123")
+    assert "new version" in assert_whole_is_the_same(instance, "data:/k%~f")
+    delete("k")
+    assert "new version" in assert_whole_is_the_same(instance, "data:/k%~f")
+    assert shown(instance) == ["a", "a-b", "d/e", "k/l"]

@@ -163,3 +163,16 @@ def test_a_sync_that_is_killed_at_any_point_and_run_again_has_the_same_root(orig
 
 def numbers(instance):
     return [v["version"] for v in instance.json("versions", "data")["versions"]]
+
+
+def assert_whole_is_the_same(instance, what):
+    """A sync of a part, then of all: the second finds nothing."""
+    said = sync(instance, what)
+    partly = root(instance)
+    assert sync(instance).startswith("nothing changed"), said
+    assert root(instance) == partly
+    return said
+
+
+def shown(instance):
+    return sorted(e["path"] for e in instance.json("ls", "data", "--recursive") if e["type"] == "FILE")

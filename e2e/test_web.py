@@ -55,10 +55,10 @@ def assert_tree(mount, want, folders=("nothing",)):
         assert (mount / name).is_dir()
 
 
-@pytest.mark.parametrize("where", ["json", "html"])
-def test_a_tree_of_index_pages_is_shown_whole_and_right(web, instance, where):
+@pytest.mark.parametrize("where, index", [("json", ""), ("html", ""), ("json", "Nginx"), ("html", "Nginx"), ("html", "Auto")])
+def test_a_tree_of_index_pages_is_shown_whole_and_right(web, instance, where, index):
     want = fill(web.www)
-    instance.start(web_dataset(f"{web.url}/{where}/"))
+    instance.start(web_dataset(f"{web.url}/{where}/", index))
     assert_tree(instance.mount, want)
     status = instance.json("status")["datasets"][0]
     assert status["warnings"] == []

@@ -34,9 +34,11 @@ http {{
         location /circle/ {{ rewrite ^ /circle/x redirect; }}
         location /busy/ {{ return 503; }}
     }}
+    log_format hosts '$http_host $request_uri';
     server {{
         listen 127.0.0.1:{proxy_port};
         access_log {folder}/proxy.log;
+        access_log {folder}/hosts.log hosts;
         client_max_body_size 1g;
         location / {{ proxy_pass http://127.0.0.1:{behind}; proxy_set_header Host $http_host; }}
     }}

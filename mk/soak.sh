@@ -27,7 +27,7 @@ step() { # NAME WORDS COMMAND...
 		echo "$name: $words"
 		echo "$(date -u +%Y-%m-%dT%H:%MZ), commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' and changes'), seed $seed, $(uname -sr), $(nproc) cores"
 		echo "$word in $(($(date +%s) - started)) s"
-		grep -E 'seed|kills, |keys: |objects: |passed|failed|FAILED|Error|crash|cov:|inputs|found|MISSED' "$build/soak-$name.log" | tail -n 60
+		grep -E 'seed|kills, |keys[:,] |objects: |passed|failed|FAILED|Error|crash|cov:|inputs|found|MISSED' "$build/soak-$name.log" | tail -n 60
 	} | tee "$logs/$name.log"
 	echo
 }
@@ -51,6 +51,9 @@ step many-keys "10 M keys, 1,000 changes among them" \
 	env SEED="$seed" LARDER_KEYS=10000000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k many_keys"
 step overwrites "1,000 objects overwritten while they are read, three stores" \
 	env LARDER_OVERWRITES=1000 "$make" --no-print-directory e2e B="$build" ARGS="-s -k test_overwrites"
+step hostile-keys "1 M keys that are no file names, 100,000 of those that a file system takes; 10,000 files read of each" \
+	env SEED="$seed" LARDER_HOSTILE_KEYS=1000000 LARDER_HOSTILE_FILES=100000 LARDER_HOSTILE_SAMPLE=10000 \
+	"$make" --no-print-directory e2e B="$build" ARGS="-s -k test_hostile_keys"
 step fuzz "each decoder, $seconds s" run_make fuzz B="$build" SECONDS="$seconds" SEED="$seed" FUZZ_JOBS="$(nproc)"
 step planted "off-by-ones planted in decoders, found by libFuzzer within 120 s" planted
 step mutants "defects planted in the consensus" run_make mutants B="$build"

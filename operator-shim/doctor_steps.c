@@ -65,8 +65,12 @@ static void on_done(void *ctx, int status, const struct err *err)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static int wait_for(struct wait *w)
+/* The end of an operation whose start answered @started. It may have come before that answer did, so who waits here writes nothing
+ * of it but where nothing was started. */
+static int wait_for(struct wait *w, int started)
 {
+	if (started < 0)
+		return w->status = started;
 	pthread_mutex_lock(&w->lock);
 	while (!w->ended)
 		(void)pthread_cond_wait(&w->end, &w->lock);
@@ -191,10 +195,7 @@ static bool try_list(struct source *source, const struct doctor_target *t, struc
 	struct source_op *op;
 
 	w->source = t->source;
-	w->status = source_list(source, &request, &op);
-	if (w->status == 0)
-		(void)wait_for(w);
-	if (w->status < 0) {
+	if (wait_for(w, source_list(source, &request, &op)) < 0) {
 		add_failure(source, t, true, w, r);
 		return false;
 	}
@@ -265,10 +266,7 @@ static void try_get(struct source *source, const struct doctor_target *t, struct
 		return;
 	}
 	source_refusal_take(source, &old); /* what the listing met says nothing of the read */
-	w->status = start_get(source, w);
-	if (w->status == 0)
-		(void)wait_for(w);
-	if (w->status < 0)
+	if (wait_for(w, start_get(source, w)) < 0)
 		add_failure(source, t, false, w, r);
 	else if (w->validator.kind == VALIDATOR_NONE)
 		(void)doctor_add(r, DOCTOR_GET, DOCTOR_WARNING,

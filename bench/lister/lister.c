@@ -150,8 +150,12 @@ static int run(struct lister *l)
 	while (rc == 0 && l->running > 0) {
 		if (curl_multi_perform(l->multi, &active) != CURLM_OK)
 			return -ENOMEM;
-		for (const CURLMsg *m; rc == 0 && (m = curl_multi_info_read(l->multi, &left));)
+		for (const CURLMsg *m; rc == 0 && (m = curl_multi_info_read(l->multi, &left));) {
 			rc = take_page(l, m);
+			/* The next page is asked for before another that came is looked at. */
+			if (rc == 0 && left > 0 && curl_multi_perform(l->multi, &active) != CURLM_OK)
+				return -ENOMEM;
+		}
 		if (rc == 0 && l->running > 0 &&
 		    curl_multi_poll(l->multi, NULL, 0, WAIT_MS, NULL) != CURLM_OK)
 			return -ENOMEM;

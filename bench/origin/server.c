@@ -26,6 +26,7 @@
 #include "bench/origin/pace.h"
 #include "bench/origin/request.h"
 #include "bench/origin/synthetic.h"
+#include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/fd.h"
 #include "common/base/list.h"
@@ -433,10 +434,26 @@ static void add_token(struct connection *c, struct page *p, bool more)
 		text_add(&p->t, "<NextContinuationToken>ever-new-%" PRIu64 "</NextContinuationToken>",
 			 atomic_load(&c->server->requests));
 	else if (more && p->count > 0) {
-		text_add(&p->t, "<NextContinuationToken>");
-		text_add_escaped(&p->t, p->last);
-		text_add(&p->t, "</NextContinuationToken>");
+		char token[2 * STORE_KEY_MAX +
+			   3]; /* no client may guess what it means, and any byte of a key fits into XML */
+		hex_encode((const uint8_t *)p->last, strlen(p->last), token);
+		text_add(&p->t, "<NextContinuationToken>%s</NextContinuationToken>", token);
 	}
+}
+
+/* The key after which a listing goes on, into @ret, which holds STORE_KEY_MAX. False: it begins at the start. */
+static bool begins_after(const struct request *q, char *ret)
+{
+	char token[2 * STORE_KEY_MAX];
+
+	if (!request_param(q, "continuation-token", token, sizeof token))
+		return request_param(q, "start-after", ret, STORE_KEY_MAX);
+	size_t len = strlen(token) / 2;
+	if (hex_decode(token, (uint8_t *)ret, len) == 0)
+		ret[len] = '\0';
+	else /* one of those that are ever new */
+		(void)snprintf(ret, STORE_KEY_MAX, "%.*s", STORE_KEY_MAX - 1, token);
+	return true;
 }
 
 static void send_listing(struct connection *c, const struct request *q, const char *bucket,
@@ -444,8 +461,7 @@ static void send_listing(struct connection *c, const struct request *q, const ch
 {
 	char prefix[STORE_KEY_MAX] = "", after[STORE_KEY_MAX] = "", word[32] = "";
 	struct page p = {.fault = f};
-	bool more = false, next = request_param(q, "continuation-token", after, sizeof after);
-	bool has_after = next || request_param(q, "start-after", after, sizeof after);
+	bool more = false, has_after = begins_after(q, after);
 
 	if (strcmp(f->list, "endless") == 0)
 		has_after = false;

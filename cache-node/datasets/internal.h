@@ -46,6 +46,8 @@ struct node_dataset {
 	int last_error;
 	struct catalog_head head; /* version 0: none */
 	struct manifest_stats stats;
+	struct conflicts *
+		conflicts; /* of the head's version; NULL: not known. Set by the dataset's thread once it runs */
 	struct sync_progress progress;
 	uint64_t wanted, finished; /* syncs asked for, and done */
 	bool want_all;             /* they are of everything; else of these globs */
@@ -92,6 +94,9 @@ void versions_adopt_head(struct node_dataset *d);
 
 /* Drops what the cache holds of any version. */
 void versions_evict(struct node_dataset *d);
+
+/* Keeps what was found of the version at the head (d->conflicts) for the next process. A failure is told in the log. */
+void versions_keep_conflicts(const struct node_dataset *d);
 
 /* The version that mounts show. node_dataset.lock is held. 0, -ENOENT with words. */
 MUST_CHECK int versions_shown(struct node_dataset *d, struct catalog_head *ret, struct err *err);

@@ -28,6 +28,7 @@ static void destroy(struct node_dataset *d)
 	cache_dataset_forget(d->all->config.cache, d->number);
 	(void)source_set_free(d->set, d->all->config.cache);
 	syncing_forget(&d->want);
+	(void)conflicts_free(d->conflicts);
 	(void)pthread_mutex_destroy(&d->lock);
 	(void)pthread_cond_destroy(&d->changed);
 	(void)mem_free(d);

@@ -149,7 +149,7 @@ static void status_message(struct node_dataset *d, char *text, size_t len)
 {
 	Larder__V1__DatasetStatus *s;
 
-	assert_int_equal(node_dataset_status(d, &s), 0);
+	assert_int_equal(node_dataset_status(d, false, &s), 0);
 	snprintf(text, len, "%s", s->message);
 	larder__v1__dataset_status__free_unpacked(s, NULL);
 }

@@ -7,6 +7,8 @@
 #include "cache-node/datasets/internal.h"
 #include "common/base/mem.h"
 
+#define CONFLICT_SHOWN_MAX 1024 /* bytes of a path: four hundred of them go into one message */
+
 static void set_text(char **field, const char *text)
 {
 	char *copy = mem_strdup(text);
@@ -44,7 +46,7 @@ static void add_warnings(const struct node_dataset *d, Larder__V1__DatasetStatus
 			     "%llu files have no validator: a change while they are read cannot be noticed",
 			     (unsigned long long)d->stats.no_validator));
 	if (d->stats.skipped)
-		warn(s, mem_printf("%llu keys cannot be shown as file names and were left out",
+		warn(s, mem_printf("%llu names are longer than a path may be and were left out",
 				   (unsigned long long)d->stats.skipped));
 	for (size_t i = 0; i < d->set->spec->source_count; i++) {
 		struct source_stats st;
@@ -85,7 +87,55 @@ static void warn_floor(Larder__V1__DatasetStatus *s, const struct node_dataset *
 			     (unsigned long long)wanted, (unsigned long long)c->floor));
 }
 
-int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret)
+/* ---- conflicts ---- */
+
+static void add_conflict(Larder__V1__Conflicts *to, const struct conflict *from)
+{
+	Larder__V1__Conflict *c = to->first ? mem_alloc(sizeof *c) : NULL;
+	size_t len = MIN(from->len, (size_t)CONFLICT_SHOWN_MAX);
+
+	if (!c)
+		return;
+	larder__v1__conflict__init(c);
+	c->path.data = mem_dup(from->path, MAX(len, (size_t)1));
+	c->path.len = c->path.data ? len : 0;
+	c->source = from->source;
+	to->first[to->n_first++] = c;
+}
+
+static Larder__V1__Conflicts *conflicts_message(const struct conflicts *all, int kind, bool named)
+{
+	static const Larder__V1__Conflicts__Kind kinds[CONFLICT_KINDS] = {
+		[CONFLICT_COVERED] = LARDER__V1__CONFLICTS__KIND__COVERED,
+		[CONFLICT_BESIDE] = LARDER__V1__CONFLICTS__KIND__BESIDE,
+		[CONFLICT_ESCAPED] = LARDER__V1__CONFLICTS__KIND__ESCAPED,
+		[CONFLICT_LEFT_OUT] = LARDER__V1__CONFLICTS__KIND__LEFT_OUT,
+	};
+	const struct conflicts_of_kind *from = &all->of[kind];
+	Larder__V1__Conflicts *to = mem_alloc(sizeof *to);
+
+	if (!to)
+		return NULL;
+	larder__v1__conflicts__init(to);
+	to->kind = kinds[kind];
+	to->count = from->count;
+	to->earlier = from->earlier;
+	if (named && from->named)
+		to->first = mem_calloc(from->named, sizeof *to->first);
+	for (size_t i = 0; named && i < from->named; i++)
+		add_conflict(to, &from->first[i]);
+	return to;
+}
+
+static void add_conflicts(const struct node_dataset *d, bool named, Larder__V1__DatasetStatus *s)
+{
+	s->conflicts = d->conflicts ? mem_calloc(CONFLICT_KINDS, sizeof *s->conflicts) : NULL;
+	for (int i = 0; s->conflicts && i < CONFLICT_KINDS; i++)
+		if ((s->conflicts[s->n_conflicts] = conflicts_message(d->conflicts, i, named)) != NULL)
+			s->n_conflicts++;
+}
+
+int node_dataset_status(struct node_dataset *d, bool named, Larder__V1__DatasetStatus **ret)
 {
 	Larder__V1__DatasetStatus *s = mem_alloc(sizeof *s);
 	struct cache_dataset_stats c;
@@ -112,6 +162,7 @@ int node_dataset_status(struct node_dataset *d, Larder__V1__DatasetStatus **ret)
 	s->root.len = s->root.data ? HASH256_BYTES : 0;
 	copy_list(&d->set->spec->unacted, &s->unacted, &s->n_unacted);
 	add_warnings(d, s);
+	add_conflicts(d, named, s);
 	warn_floor(s, d, &c);
 	(void)pthread_mutex_unlock(&d->lock);
 	*ret = s;

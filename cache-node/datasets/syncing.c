@@ -70,6 +70,8 @@ static void note_result(struct node_dataset *d, const struct sync_result *result
 	d->made_version = result->moved;
 	d->head = result->head;
 	d->stats = result->stats;
+	(void)conflicts_free(d->conflicts);
+	d->conflicts = result->conflicts;
 	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
 	d->message_text[0] = 0;
 	d->last_error = 0;
@@ -94,6 +96,7 @@ static void sync_once(struct node_dataset *d)
 	struct sync_request q = {.catalog = d->all->config.catalog,
 				 .dataset = set->spec,
 				 .sources = set->list,
+				 .conflicts = d->conflicts,
 				 .temp_dir_fd = d->all->config.temp_dir_fd,
 				 .memory_max = SYNC_MEMORY,
 				 .progress = &d->progress};
@@ -119,6 +122,7 @@ static void sync_once(struct node_dataset *d)
 			  LOG_STR("error", err_words(&err, r)), NULL);
 	} else {
 		note_result(d, &result);
+		versions_keep_conflicts(d);
 		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed",
 			  LOG_STR("dataset", d->name), LOG_INT("version", result.head.version),
 			  LOG_INT("files", result.stats.files), LOG_INT("bytes", result.stats.bytes), NULL);

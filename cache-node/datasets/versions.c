@@ -7,7 +7,46 @@
 
 #include "cache-node/datasets/internal.h"
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
+
+static void read_conflicts(struct node_dataset *d)
+{
+	uint8_t *bytes;
+	size_t len;
+
+	if (catalog_note_get(d->all->config.catalog, d->name, d->head.version, &bytes, &len))
+		return;
+	(void)!conflicts_decode(bytes, len, &d->conflicts); /* the next sync knows them again */
+	(void)mem_free(bytes);
+}
+
+/* Most syncs find what the one before found. */
+static bool is_kept(const struct node_dataset *d, const uint8_t *bytes, size_t len)
+{
+	uint8_t *kept;
+	size_t kept_len;
+
+	if (catalog_note_get(d->all->config.catalog, d->name, d->head.version, &kept, &kept_len))
+		return false;
+	bool same = kept_len == len && memcmp(kept, bytes, len) == 0;
+	(void)mem_free(kept);
+	return same;
+}
+
+void versions_keep_conflicts(const struct node_dataset *d)
+{
+	uint8_t *bytes = NULL;
+	size_t len;
+	int r = conflicts_encode(d->conflicts, &bytes, &len);
+
+	if (!r && !is_kept(d, bytes, len))
+		r = catalog_note_put(d->all->config.catalog, d->name, d->head.version, bytes, len);
+	(void)mem_free(bytes);
+	if (r)
+		log_write(LOG_WARN, "conflicts of a version are not kept", LOG_STR("dataset", d->name),
+			  LOG_STR("error", err_text(r)), NULL);
+}
 
 /* The head a former process left counts at once: a mount need not wait for a new listing. */
 void versions_adopt_head(struct node_dataset *d)
@@ -24,6 +63,7 @@ void versions_adopt_head(struct node_dataset *d)
 	}
 	manifest_stats_get(m, &d->stats);
 	(void)manifest_free(m);
+	read_conflicts(d);
 	d->phase = LARDER__V1__DATASET_STATUS__PHASE__READY;
 }
 

@@ -279,7 +279,7 @@ static void status_counts_files_and_bytes(void **state)
 	test_put_folder(t, "x", "data", 1);
 	struct node_dataset *d = test_find(t, "default/x");
 	test_head(d);
-	assert_int_equal(node_dataset_status(d, &s), 0);
+	assert_int_equal(node_dataset_status(d, false, &s), 0);
 	assert_string_equal(s->namespace_, "default");
 	assert_string_equal(s->name, "x");
 	assert_int_equal(s->phase, LARDER__V1__DATASET_STATUS__PHASE__READY);

@@ -24,7 +24,8 @@ static void make_reply(const struct fuse_init_in *in, struct handshake *h, struc
 	uint32_t flags = in->flags & FLAGS_WANTED, flags2 = 0;
 
 	if (h->features & SHM_READDIRPLUS)
-		flags |= in->flags & (FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO);
+		flags |= in->flags &
+			 FUSE_DO_READDIRPLUS; /* always: docs/decisions/0066-names-come-with-attributes.md */
 	if (in->flags & FUSE_INIT_EXT) {
 		flags2 = in->flags2 & FUSE_INIT2_DIRECT_IO_ALLOW_MMAP;
 		if (h->features & SHM_PASSTHROUGH)

@@ -92,6 +92,8 @@ static const struct fuse_lowlevel_ops ops = {
 	.readdirplus = op_readdirplus,
 	.releasedir = op_releasedir,
 	.statfs = op_statfs,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
 };
 
 /* libfuse never saw the kernel's INIT: it gets a copy, and the kernel ignores its answer. */

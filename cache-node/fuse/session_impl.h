@@ -164,6 +164,8 @@ void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fu
 void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
 void op_releasedir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void op_statfs(fuse_req_t req, fuse_ino_t id);
+void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size);
 
 /* The manifest entry of a node; session.tree is held. 0, -ESTALE, -EIO... */
 MUST_CHECK int session_entry(struct session *s, const struct shm_node *node, struct manifest_found *ret);

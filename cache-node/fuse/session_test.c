@@ -72,6 +72,55 @@ static void a_directory_is_read_in_pieces_without_gaps(void **state)
 	assert_string_equal(all, ". .. b c sub ");
 }
 
+/* The value of an attribute, "!" and the error, or for size 0 "#" and the length. */
+static const char *attribute(struct kernel *k, uint64_t node, const char *name, uint32_t size)
+{
+	static char text[8192];
+	struct fuse_getxattr_in in = {.size = size};
+	struct fuse_getxattr_out out;
+	uint8_t body[sizeof in + 64], reply[8192];
+	size_t len, body_len = sizeof in + (name ? strlen(name) + 1 : 0);
+
+	memcpy(body, &in, sizeof in);
+	if (name)
+		memcpy(body + sizeof in, name, strlen(name) + 1);
+	int r = ask(k, name ? FUSE_GETXATTR : FUSE_LISTXATTR, node, body, body_len, reply, &len);
+	memcpy(&out, reply, MIN(len, sizeof out));
+	if (r)
+		snprintf(text, sizeof text, "!%d", -r);
+	else if (size == 0)
+		snprintf(text, sizeof text, "#%u", out.size);
+	else
+		snprintf(text, sizeof text, "%.*s", (int)len, (char *)reply);
+	return text;
+}
+
+static void the_key_of_a_file_is_its_attribute(void **state)
+{
+	static const char *const files[] = {"dir=1", "dir/b=2", "e=3"};
+	struct kernel *k = kernel_new(files, LENGTH(files), NULL);
+	struct fuse_entry_out e = {0}, beside = {0}, dir = {0};
+
+	assert_int_equal(lookup(k, 1, "e", &e), 0);
+	assert_int_equal(lookup(k, 1, "dir%~f", &beside), 0);
+	assert_int_equal(lookup(k, 1, "dir", &dir), 0);
+	assert_string_equal(attribute(k, e.nodeid, "user.larder.key", 100), "e");
+	assert_string_equal(attribute(k, beside.nodeid, "user.larder.key", 3), "dir");
+	assert_string_equal(attribute(k, beside.nodeid, "user.larder.key", 0), "#3");
+	assert_string_equal(attribute(k, beside.nodeid, "user.larder.key", 2), "!34"); /* ERANGE */
+	assert_string_equal(attribute(k, dir.nodeid, "user.larder.key", 100), "!61");  /* ENODATA */
+	assert_string_equal(attribute(k, e.nodeid, "system.posix_acl_access", 100), "!95");
+	assert_string_equal(attribute(k, e.nodeid, "user.larder.key2", 100), "!61");
+	assert_string_equal(attribute(k, 999, "user.larder.key", 100), "!116"); /* ESTALE */
+	/* Named where the path does not tell it. */
+	assert_string_equal(attribute(k, beside.nodeid, NULL, 100), "user.larder.key");
+	assert_string_equal(attribute(k, beside.nodeid, NULL, 0), "#16");
+	assert_string_equal(attribute(k, e.nodeid, NULL, 0), "#0");
+	assert_string_equal(attribute(k, e.nodeid, NULL, 100), "");
+	assert_string_equal(attribute(k, dir.nodeid, NULL, 100), "");
+	kernel_free(k);
+}
+
 static void forgotten_nodes_are_gone_and_their_ids_not_reused(void **state)
 {
 	struct kernel *k = *state;
@@ -238,6 +287,7 @@ int main(void)
 		T(names_lead_to_nodes_with_the_datasets_owner_and_mode),
 		T(an_unknown_node_is_estale),
 		T(a_directory_is_read_in_pieces_without_gaps),
+		cmocka_unit_test(the_key_of_a_file_is_its_attribute),
 		T(forgotten_nodes_are_gone_and_their_ids_not_reused),
 		T(a_new_version_moves_what_is_the_same_and_invalidates_what_is_not),
 		T(a_version_of_other_sources_shares_no_file_with_the_former_one),

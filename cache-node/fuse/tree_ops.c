@@ -169,21 +169,89 @@ void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	(void)pthread_rwlock_unlock(&s->tree);
 }
 
+static int entry_of(struct session *s, fuse_ino_t id, struct manifest_found *ret)
+{
+	(void)pthread_rwlock_rdlock(&s->tree);
+	struct shm_node *node = nodes_get(s->nodes, id);
+	int r = node ? session_entry(s, node, ret) : -ESTALE;
+	(void)pthread_rwlock_unlock(&s->tree);
+	return r;
+}
+
 void op_readlink(fuse_req_t req, fuse_ino_t id)
 {
 	struct session *s = session_of(req);
 	struct manifest_found f;
+	int r = entry_of(s, id, &f);
 
-	(void)pthread_rwlock_rdlock(&s->tree);
-	struct shm_node *node = nodes_get(s->nodes, id);
-	int r = node ? session_entry(s, node, &f) : -ESTALE;
-	(void)pthread_rwlock_unlock(&s->tree);
 	if (!r && f.e.type != MANIFEST_SYMLINK)
 		r = -EINVAL;
 	if (r)
 		session_reply_error(s, req, r);
 	else
 		(void)fuse_reply_readlink(req, f.e.target);
+}
+
+/* ---- extended attributes ---- */
+
+#define KEY_ATTRIBUTE "user.larder.key"
+
+/* A value, or a list: its length where the caller asks for that with size 0. */
+static void reply_text(fuse_req_t req, const char *text, size_t len, size_t size)
+{
+	if (size == 0)
+		(void)fuse_reply_xattr(req, len);
+	else if (len > size)
+		(void)fuse_reply_err(req, ERANGE);
+	else
+		(void)fuse_reply_buf(req, text, len);
+}
+
+/* Programs ask every file that they list for attributes (labels, POSIX ACLs): that there is none is no error of ours, and nothing
+ * is looked up for it. ls(1) asks no more files of the mount when it hears that there are none at all of a kind. */
+void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+{
+	struct session *s = session_of(req);
+	struct manifest_found f;
+	size_t len;
+
+	if (strcmp(name, KEY_ATTRIBUTE) != 0) {
+		(void)fuse_reply_err(req, strncmp(name, "user.", 5) == 0 ? ENODATA : EOPNOTSUPP);
+		return;
+	}
+	int r = entry_of(s, id, &f);
+	if (r) {
+		session_reply_error(s, req, r);
+	} else if (f.e.type != MANIFEST_FILE) {
+		(void)fuse_reply_err(req, ENODATA);
+	} else {
+		const char *key = manifest_key(&f, &len);
+		reply_text(req, key, len, size);
+	}
+}
+
+/* Whether the path, below a mount path or not, tells the key. */
+static bool path_tells_key(const struct manifest_found *f)
+{
+	size_t len, path_len = f->e.path_len;
+	const char *key = manifest_key(f, &len);
+
+	return len <= path_len && memcmp(f->e.path + path_len - len, key, len) == 0 &&
+	       (len == path_len || f->e.path[path_len - len - 1] == '/');
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+{
+	struct session *s = session_of(req);
+	struct manifest_found f;
+	int r = entry_of(s, id, &f);
+
+	if (r)
+		session_reply_error(s, req, r);
+	else if (f.e.type == MANIFEST_FILE && !path_tells_key(&f))
+		reply_text(req, KEY_ATTRIBUTE, sizeof KEY_ATTRIBUTE, size);
+	else
+		reply_text(req, "", 0, size);
 }
 
 /* ---- directories ---- */

@@ -3,13 +3,25 @@
 #include <string.h>
 
 #include "common/dataset/glob.h"
+#include "common/manifest.h"
+#include "common/manifest/name.h"
 
-bool sync_scope_has(const struct sync_scope *s, const char *path, size_t len)
+static bool matches(const struct sync_scope *s, const char *path, size_t len)
 {
 	for (size_t i = 0; i < s->count; i++)
 		if (glob_match(s->globs[i], path, len))
 			return true;
-	return s->count == 0;
+	return false;
+}
+
+bool sync_scope_has(const struct sync_scope *s, const char *path, size_t len)
+{
+	char beside[MANIFEST_PATH_MAX + 1];
+	size_t beside_len;
+
+	if (s->count == 0 || matches(s, path, len))
+		return true;
+	return name_beside_folder(path, len, beside, &beside_len) == 0 && matches(s, beside, beside_len);
 }
 
 bool scope_is_below(const char *path, size_t len, const char *root, size_t root_len, bool or_equal)
@@ -23,16 +35,27 @@ bool scope_is_below(const char *path, size_t len, const char *root, size_t root_
 
 size_t scope_parent(const char *path, size_t len)
 {
-	while (len > 0 && path[len - 1] != '/')
-		len--;
-	return len > 0 ? len - 1 : 0;
+	do {
+		while (len > 0 && path[len - 1] != '/')
+			len--;
+		len -= len > 0;
+	} while (name_is_piece(path, len));
+	return len;
 }
 
 static struct scope_root root_of(const char *glob)
 {
 	size_t len = strcspn(glob, "*?[\\");
+	char alone[MANIFEST_PATH_MAX + 1];
+	size_t alone_len;
 	bool literal = !glob[len];
 
+	/* A file beside a folder: in the store it has the folder's name, which is the glob's but for the mark unless it is cut. */
+	if (literal && name_is_beside(glob, len) && name_without_folder(glob, len, alone, &alone_len) == 0 &&
+	    alone_len == len - NAME_MARK)
+		len = alone_len;
+	else
+		literal = literal && !name_is_beside(glob, len) && !name_is_piece(glob, len);
 	return (struct scope_root){glob, literal ? len : scope_parent(glob, len), literal};
 }
 

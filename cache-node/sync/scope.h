@@ -17,7 +17,8 @@ struct sync_scope {
 	size_t count;       /* 0: everything */
 };
 
-/* Whether a file at @path belongs to the part. */
+/* Whether a file belongs to the part whose path is @path, or would be without a folder of its name: a glob may match the one or
+ * the other (common/manifest/name.h), as which of them it has is not known before all is listed. */
 bool sync_scope_has(const struct sync_scope *s, const char *path, size_t len);
 
 /* A folder that is listed. */
@@ -34,7 +35,8 @@ size_t sync_scope_roots(const struct sync_scope *s, struct scope_root *ret);
 /* Whether @path lies below the folder @root, or is it where @or_equal. */
 bool scope_is_below(const char *path, size_t len, const char *root, size_t root_len, bool or_equal);
 
-/* The length of the folder that holds @path; 0: the root. */
+/* The length of the folder that holds @path and is one of the store's, which those that hold the pieces of a long name are not;
+ * 0: the root. */
 size_t scope_parent(const char *path, size_t len);
 
 #endif

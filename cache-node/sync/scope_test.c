@@ -34,6 +34,18 @@ static void a_part_has_the_files_that_its_globs_match(void **state)
 	}
 }
 
+static void files_beside_folders_belong_to_a_part_by_either_name(void **state)
+{
+	char *globs[] = {(char *)"d/a%~f", (char *)"e/*%~f", (char *)"f/b", NULL};
+	struct sync_scope s = scope_of(globs);
+
+	assert_true(sync_scope_has(&s, "d/a", 3));
+	assert_false(sync_scope_has(&s, "d/b", 3));
+	assert_true(sync_scope_has(&s, "e/b", 3));
+	assert_true(sync_scope_has(&s, "f/b", 3));
+	assert_false(sync_scope_has(&s, "f/b%~f", 6)); /* the path of a folder's file is not given */
+}
+
 static void roots_are_the_deepest_folders_that_hold_all(void **state)
 {
 	const struct {
@@ -51,6 +63,11 @@ static void roots_are_the_deepest_folders_that_hold_all(void **state)
 		{{(char *)"a/b/*", (char *)"a/bc/*", (char *)"d/**", NULL}, "<a/b><a/bc><d>"},
 		{{(char *)"a/x\\*y/z", NULL}, "<a>"},
 		{{(char *)"a/b/c", (char *)"a/b/d", (char *)"a/**", NULL}, "<a>"},
+		{{(char *)"d/a%~f", NULL}, "<d/a!>"},
+		{{(char *)"d/a%~f*", NULL}, "<d>"},
+		{{(char *)"d/x%~c/y", NULL}, "<d/x%~c/y!>"},
+		{{(char *)"d/x%~c/y%~c/*", NULL}, "<d>"},
+		{{(char *)"d/x%~c", NULL}, "<d>"},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -76,12 +93,15 @@ static void below_is_by_whole_components(void **state)
 	assert_int_equal(scope_parent("a/b/c", 5), 3);
 	assert_int_equal(scope_parent("a", 1), 0);
 	assert_int_equal(scope_parent("", 0), 0);
+	assert_int_equal(scope_parent("a/x%~c/y%~c/z", 13), 1);
+	assert_int_equal(scope_parent("x%~c/y", 6), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_part_has_the_files_that_its_globs_match),
+		cmocka_unit_test(files_beside_folders_belong_to_a_part_by_either_name),
 		cmocka_unit_test(roots_are_the_deepest_folders_that_hold_all),
 		cmocka_unit_test(below_is_by_whole_components),
 	};

@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache-node/sync/put_ahead.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/manifest/key.h"
+#include "common/manifest/name.h"
 
 #define PAGE_TIMEOUT_NS (30 * NS_PER_S) /* a page of a listing, with its retries */
 
@@ -29,7 +32,8 @@ struct listing {
 	const struct dataset_source *source;
 	uint16_t index;
 	uint64_t found;       /* entries that were taken */
-	char *path;           /* MANIFEST_PATH_MAX and room to see that it is too long */
+	char *path;           /* where the entry at hand is shown: begins with the mount path */
+	size_t mount_len;     /* its length, with the "/" at its end unless it is the root's */
 	pthread_mutex_t lock; /* guards done, status, err */
 	pthread_cond_t ended;
 	bool done;
@@ -37,22 +41,35 @@ struct listing {
 	struct err err;
 };
 
-#define PATH_ROOM (2 * MANIFEST_PATH_MAX + 2)
+#define PATH_ROOM (MANIFEST_PATH_MAX + 1 + SOURCE_KEY_MAX + 1) /* also for what is too long to be shown */
 
-/* mount_path + "/" + path, without slashes at its ends. The length, or 0 when it does not fit. */
-static size_t join_path(struct listing *l, const char *path, size_t len)
+/* The mount path as it is shown, without slashes at its ends: @ret has MANIFEST_PATH_MAX + 1 bytes. 0 or -ENAMETOOLONG. */
+static int shown_mount(const struct dataset_source *s, char *ret, size_t *ret_len)
 {
-	const char *mount = l->source->mount_path + 1; /* "" for "/" */
-	size_t at = strlen(mount);
+	const char *mount = s->mount_path + 1; /* "" for "/" */
 
-	if (at + 1 + len >= PATH_ROOM)
-		return 0;
-	memcpy(l->path, mount, at);
-	if (at)
-		l->path[at++] = '/';
-	memcpy(l->path + at, path, len);
-	l->path[at + len] = 0;
-	return at + len;
+	*ret_len = 0;
+	ret[0] = 0;
+	return *mount ? name_of_key(mount, strlen(mount), false, ret, ret_len) : 0;
+}
+
+/* The path of an entry of the listing, in l->path. False: it has none; then that is what the source calls it. */
+static bool place(struct listing *l, const char *name, size_t name_len, size_t *ret_len)
+{
+	int r = name_of_key(name, name_len, false, l->path + l->mount_len, ret_len);
+
+	*ret_len += r == 0 ? l->mount_len : 0;
+	if (r == 0 && *ret_len <= MANIFEST_PATH_MAX)
+		return true;
+	memcpy(l->path + l->mount_len, name, name_len);
+	*ret_len = l->mount_len + name_len;
+	return false;
+}
+
+/* A marker of the folder without a name, "//", is the one entry without a name of its own. */
+static bool has_name(const struct listing *l, const struct source_entry *e, size_t len)
+{
+	return len > 0 || (e->type == SOURCE_TYPE_DIR && l->source->kind == SOURCE_S3);
 }
 
 static int add_entry(struct listing *l, const struct source_entry *e, struct err *err)
@@ -64,16 +81,19 @@ static int add_entry(struct listing *l, const struct source_entry *e, struct err
 	const char *path = e->path ? e->path : e->key;
 	size_t path_len = e->path ? e->path_len : e->key_len;
 
-	if (!path_len || !dataset_source_takes(l->source, path, path_len))
+	size_t len;
+
+	if (!has_name(l, e, path_len) || !dataset_source_takes(l->source, path, path_len))
 		return 0;
-	size_t len = join_path(l, path, path_len);
+	bool shown = place(l, path, path_len, &len);
 	if (e->type != SOURCE_TYPE_DIR && !sync_scope_has(&l->build->scope, l->path, len))
 		return 0;
 	l->found++;
+	if (!shown)
+		return manifest_builder_leave_out(l->build->builder, l->path, len, l->index, err);
 	if (e->type == SOURCE_TYPE_FILE)
 		atomic_fetch_add(&l->build->request->progress->bytes, e->size);
-	bool own_key = l->source->mount_path[1] != 0 || path_len != e->key_len ||
-		       memcmp(path, e->key, path_len) != 0;
+	bool own_key = len != e->key_len || memcmp(l->path, e->key, len) != 0;
 	struct manifest_entry m = {
 		.type = types[e->type],
 		.mode = (uint16_t)(e->mode & 07777),
@@ -97,8 +117,9 @@ static bool is_wanted(void *ctx, const char *path, size_t len)
 
 	if (!dataset_source_takes(l->source, path, len))
 		return false;
-	size_t joined = join_path(l, path, len);
-	return sync_scope_has(&l->build->scope, l->path, joined);
+	size_t shown;
+	(void)place(l, path, len, &shown);
+	return sync_scope_has(&l->build->scope, l->path, shown);
 }
 
 static int on_entries(void *ctx, const struct source_entry *entries, size_t count)
@@ -167,9 +188,14 @@ static int list_prefix(const struct build *b, size_t index, const char *prefix, 
 	if (!path)
 		return err_set(err, -ENOMEM, "out of memory");
 	l.path = path;
+	int r = shown_mount(l.source, path, &l.mount_len);
+	if (r)
+		return err_set(err, r, "the mount path is too long");
+	if (l.mount_len)
+		path[l.mount_len++] = '/';
 	(void)pthread_mutex_init(&l.lock, NULL);
 	(void)pthread_cond_init(&l.ended, NULL);
-	int r = source_list(q->sources[index], &request, &op);
+	r = source_list(q->sources[index], &request, &op);
 	if (!r) {
 		wait_done(&l, op);
 		r = l.status;
@@ -184,6 +210,24 @@ static int list_prefix(const struct build *b, size_t index, const char *prefix, 
 
 /* ---- parts ---- */
 
+/* The prefix under which a source has the folder @path below its root, "" for that, into @ret. 0, or -ENOENT: it can have
+ * nothing there. */
+static int prefix_of(const struct dataset_source *s, const char *path, size_t len,
+		     char ret[MANIFEST_PATH_MAX + 2])
+{
+	size_t key_len = 0;
+	bool beside = false;
+	int r = len ? name_to_key(path, len, ret, &key_len, &beside) : 0;
+
+	/* What is a file system itself, or is read like one, has no other names than those. */
+	if (r || beside || (s->kind != SOURCE_S3 && !manifest_path_valid(ret, key_len)))
+		return -ENOENT;
+	if (len)
+		ret[key_len++] = '/';
+	ret[key_len] = 0;
+	return 0;
+}
+
 /* Lists a part of a source, whose root lies @len bytes into @rel below the source's. A folder that is not there may be one of
  * the store's that went, or no folder: then the one above it tells. @ret_len: how far the listed root is into @rel. */
 static int list_below(const struct build *b, size_t index, const char *rel, size_t len, bool literal,
@@ -194,8 +238,9 @@ static int list_below(const struct build *b, size_t index, const char *rel, size
 	int r;
 
 	for (;; len = scope_parent(rel, len)) {
-		(void)snprintf(prefix, sizeof prefix, "%.*s%s", (int)len, rel, len ? "/" : "");
-		r = list_prefix(b, index, prefix, &found, err);
+		r = prefix_of(&b->request->dataset->sources[index], rel, len, prefix);
+		if (!r)
+			r = list_prefix(b, index, prefix, &found, err);
 		bool absent = r == -ENOENT || r == -ENOTDIR || (r == 0 && !found && literal);
 		if (!absent || len == 0)
 			break;
@@ -205,27 +250,36 @@ static int list_below(const struct build *b, size_t index, const char *rel, size
 	return r;
 }
 
+/* Whether a root of the part is one that the source can have something at. */
+static bool can_have(const struct dataset_source *s, const char *rel, size_t len)
+{
+	char prefix[MANIFEST_PATH_MAX + 2];
+
+	return prefix_of(s, rel, len, prefix) == 0;
+}
+
 /* One root of the part, as far as it concerns the source: the listed root as a path of the tree in *ret, "-" where it does
  * not. */
 static int list_root(const struct build *b, size_t index, const struct scope_root *root, char **ret,
 		     struct err *err)
 {
-	const char *mount = b->request->dataset->sources[index].mount_path + 1;
-	size_t at = strlen(mount), below;
+	const struct dataset_source *source = &b->request->dataset->sources[index];
+	char mount[MANIFEST_PATH_MAX + 1];
+	size_t at, below;
 	uint64_t found;
-	int r;
+	int r = shown_mount(source, mount, &at);
 
-	if (root->len > MANIFEST_PATH_MAX)
+	if (r || root->len > MANIFEST_PATH_MAX)
 		return err_set(err, -ENAMETOOLONG, "a path of %zu bytes", root->len);
+	size_t skip = at ? at + 1 : 0;
 	if (scope_is_below(mount, at, root->path, root->len, true)) {
 		r = list_prefix(b, index, "", &found, err);
 		*ret = mem_strdup(mount);
-	} else if (scope_is_below(root->path, root->len, mount, at, false)) {
-		size_t skip = at ? at + 1 : 0;
+	} else if (scope_is_below(root->path, root->len, mount, at, false) &&
+		   can_have(source, root->path + skip, root->len - skip)) {
 		r = list_below(b, index, root->path + skip, root->len - skip, root->literal, &below, err);
 		*ret = r ? NULL : mem_strndup(root->path, below ? skip + below : at);
 	} else {
-		r = 0;
 		*ret = mem_strdup("-");
 	}
 	return r || *ret ? r : err_set(err, -ENOMEM, "out of memory");
@@ -260,12 +314,20 @@ static bool is_listed_anew(const struct keeping *k, const struct manifest_entry 
 static int keep_entry(void *ctx, const struct manifest_found *f)
 {
 	const struct keeping *k = ctx;
+	char alone[MANIFEST_PATH_MAX + 1];
+	struct manifest_entry e = f->e;
 
-	if (f->e.source != k->source || is_implied(&f->e) || is_listed_anew(k, &f->e))
+	if (e.source != k->source || is_implied(&e))
 		return 0;
-	if (f->e.ordinal % 65536 == 0 && atomic_load(&k->build->request->progress->stop))
+	/* Whether its name is a folder's too is seen again at the end. */
+	if (e.type != MANIFEST_DIR && name_is_beside(e.path, e.path_len) &&
+	    name_without_folder(e.path, e.path_len, alone, &e.path_len) == 0)
+		e.path = alone;
+	if (is_listed_anew(k, &e))
+		return 0;
+	if (e.ordinal % 65536 == 0 && atomic_load(&k->build->request->progress->stop))
 		return -ECANCELED;
-	return manifest_builder_add(k->build->builder, &f->e, k->err);
+	return manifest_builder_add(k->build->builder, &e, k->err);
 }
 
 /* Lists the part's roots of one source, then takes over what the version before has of its rest. */
@@ -321,6 +383,59 @@ static int list_all(const struct build *b, struct err *err)
 	return r;
 }
 
+/* Conflicts that only a listing shows: where all of the version before are named, those outside the part are known. Else what was
+ * known stays, marked. */
+static int keep_conflicts(const struct build *b, enum conflict_kind kind, const struct conflicts *before)
+{
+	struct conflicts *c = manifest_builder_conflicts(b->builder);
+	const struct conflicts_of_kind *k = &before->of[kind];
+	int r = 0;
+
+	if (!conflicts_all_named(before, kind))
+		return conflicts_keep(c, kind, before);
+	for (size_t i = 0; i < k->named && !r; i++)
+		if (!sync_scope_has(&b->scope, k->first[i].path, k->first[i].len))
+			r = conflicts_add(c, kind, k->first[i].path, k->first[i].len, k->first[i].source);
+	return r;
+}
+
+/* Of what is outside the part nothing is listed. */
+static int keep_all_conflicts(const struct build *b, struct err *err)
+{
+	CLEANUP(conflicts_free) struct conflicts *none = NULL;
+	const struct conflicts *before = b->request->conflicts;
+
+	if (!before) {
+		before = none = conflicts_new();
+		if (!none)
+			return err_set(err, -ENOMEM, "out of memory");
+		none->of[CONFLICT_LEFT_OUT].count = b->before_stats.skipped;
+		none->of[CONFLICT_LEFT_OUT].earlier = none->of[CONFLICT_COVERED].earlier = true;
+	}
+	int r = keep_conflicts(b, CONFLICT_COVERED, before);
+	if (!r)
+		r = keep_conflicts(b, CONFLICT_LEFT_OUT, before);
+	return r ? err_set(err, r, "%s", err_text(r)) : 0;
+}
+
+/* The manifest of what was listed: stored whole when this returns. */
+static int finish(struct build *b, struct sync_result *ret, struct hash256 *root, struct err *err)
+{
+	const struct manifest_sink store = catalog_chunk_sink(b->request->catalog);
+	CLEANUP(put_ahead_free) struct put_ahead *ahead = NULL;
+	int r = put_ahead_new(&store, &ahead);
+
+	if (r)
+		return err_set(err, r, "storing a manifest: %s", err_text(r));
+	const struct manifest_sink sink = put_ahead_sink(ahead);
+	r = manifest_builder_finish(b->builder, &sink, root, &ret->stats, err);
+	if (!r)
+		r = put_ahead_wait(ahead, err);
+	if (!r)
+		ret->conflicts = manifest_builder_take_conflicts(b->builder);
+	return r;
+}
+
 static int run_build(struct build *b, struct sync_result *ret, struct hash256 *root, struct err *err)
 {
 	const struct sync_request *q = b->request;
@@ -330,16 +445,15 @@ static int run_build(struct build *b, struct sync_result *ret, struct hash256 *r
 
 	if (r)
 		return r;
-	config.of_part = b->whole ? NULL : &b->before_stats;
 	config.before = b->before;
 	r = manifest_builder_new(&config, &b->builder);
 	if (r)
 		return err_set(err, r, "manifest builder: %s", err_text(r));
-	r = list_all(b, err);
-	if (r)
-		return r;
-	struct manifest_sink sink = catalog_chunk_sink(q->catalog);
-	return manifest_builder_finish(b->builder, &sink, root, &ret->stats, err);
+	if (!b->whole)
+		r = keep_all_conflicts(b, err);
+	if (!r)
+		r = list_all(b, err);
+	return r ? r : finish(b, ret, root, err);
 }
 
 static int build_once(const struct sync_request *q, const char *name, struct sync_result *ret,
@@ -403,6 +517,8 @@ int sync_run(const struct sync_request *request, struct sync_result *ret, struct
 	r = build(request, name, ret, &root, err);
 	if (!r)
 		r = move(request, name, &root, lease, ret, err);
+	if (r)
+		ret->conflicts = conflicts_free(ret->conflicts);
 	catalog_lease_drop(request->catalog, name, lease);
 	return r;
 }

@@ -20,6 +20,7 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 #include "common/dataset.h"
+#include "common/manifest/conflicts.h"
 #include "common/source.h"
 
 /* Shared with whoever watches or stops a sync. */
@@ -35,6 +36,8 @@ struct sync_request {
 	const struct dataset *dataset;
 	struct source *const *sources; /* one for each of the dataset's */
 	struct sync_scope scope;
+	/* Of the version at the head, borrowed; NULL: not known. A sync of a part lists none of what is outside. */
+	const struct conflicts *conflicts;
 	int temp_dir_fd;     /* for the builder's runs */
 	uint64_t memory_max; /* bytes for sorting */
 	struct sync_progress *progress;
@@ -43,11 +46,12 @@ struct sync_request {
 struct sync_result {
 	struct catalog_head head; /* the one that stands now */
 	struct manifest_stats stats;
-	bool moved; /* false: nothing changed */
+	bool moved;                  /* false: nothing changed */
+	struct conflicts *conflicts; /* of that version, the caller's */
 };
 
-/* Runs to its end on the calling thread. 0 with *ret; -ECANCELED after progress->stop; else what listing, building or
- * moving said, with words. */
+/* Runs to its end on the calling thread. 0 with *ret, whose conflicts the caller frees; -ECANCELED after progress->stop; else what
+ * listing, building or moving said, with words. */
 MUST_CHECK int sync_run(const struct sync_request *request, struct sync_result *ret, struct err *err);
 
 #endif

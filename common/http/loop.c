@@ -8,7 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
-enum { CONNECTIONS_KEPT = 512, SLEEP_MAX_MS = 60000, TASKS_A_STEP = 256 };
+enum { CONNECTIONS_KEPT = 512, SLEEP_MAX_MS = 60000, TASKS_A_STEP = 256, SENDS_A_STEP = 64 };
 
 void http_task_init(struct http_task *task, void (*run)(struct http_task *task))
 {
@@ -107,9 +107,15 @@ static void run_transfers(struct http_loop *loop)
 
 	(void)curl_multi_perform(loop->multi, &running); /* per-transfer results come as messages */
 	loop->now_ns = clock_mono_ns();
-	while ((msg = curl_multi_info_read(loop->multi, &left)))
+	for (int n = 0; (msg = curl_multi_info_read(loop->multi, &left)); n++) {
 		if (msg->msg == CURLMSG_DONE)
 			http_transfer_ended(msg->easy_handle, msg->data.result);
+		if (left == 0 || n >= SENDS_A_STEP)
+			continue;
+		/* What one that ended starts is sent before the next is looked at, which may take a while. */
+		(void)curl_multi_perform(loop->multi, &running);
+		loop->now_ns = clock_mono_ns();
+	}
 }
 
 /* Milliseconds to sleep; -1: stop was asked for and nothing is left to do. */

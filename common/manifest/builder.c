@@ -9,12 +9,14 @@
 
 enum { CHUNK_TARGET = 4 << 20, CHUNK_TARGET_MAX = 64 << 20, MEMORY_MIN = 1 << 20 };
 
+#define BESIDE_SHARE 8 /* of the memory for sorting, once more, for files that have the name of a folder */
+
 struct manifest_builder {
 	struct manifest_builder_config config;
 	struct sorter *sorter;
 	struct tree *tree;
 	bool finished;
-	uint64_t skipped;
+	struct conflicts *conflicts;
 	struct manifest_stats stats;
 };
 
@@ -29,6 +31,9 @@ int manifest_builder_new(const struct manifest_builder_config *config, struct ma
 	b->config = *config;
 	if (b->config.chunk_bytes == 0)
 		b->config.chunk_bytes = CHUNK_TARGET;
+	b->conflicts = conflicts_new();
+	if (!b->conflicts)
+		return -ENOMEM;
 	int r = sorter_new(config->temp_dir_fd, (size_t)config->memory_max, &b->sorter);
 	if (r != 0)
 		return r;
@@ -42,6 +47,7 @@ struct manifest_builder *manifest_builder_free(struct manifest_builder *b)
 		return NULL;
 	(void)tree_free(b->tree);
 	(void)sorter_free(b->sorter);
+	(void)conflicts_free(b->conflicts);
 	return mem_free(b);
 }
 
@@ -81,15 +87,34 @@ static struct manifest_entry normal_form(const struct manifest_entry *e)
 	return n;
 }
 
+int manifest_builder_leave_out(struct manifest_builder *b, const char *path, size_t len, uint16_t source,
+			       struct err *err)
+{
+	CHECK(!b->finished);
+	int r = conflicts_add(b->conflicts, CONFLICT_LEFT_OUT, path, len, source);
+	return r == 0 ? 0 : err_set(err, r, "manifest: %s", err_text(r));
+}
+
+struct conflicts *manifest_builder_conflicts(struct manifest_builder *b)
+{
+	return b->conflicts;
+}
+
+struct conflicts *manifest_builder_take_conflicts(struct manifest_builder *b)
+{
+	CHECK(b->finished);
+	(void)tree_free(b->tree); /* borrows them */
+	b->tree = NULL;
+	return TAKE(b->conflicts);
+}
+
 int manifest_builder_add(struct manifest_builder *b, const struct manifest_entry *e, struct err *err)
 {
 	CHECK(!b->finished);
 	if (!is_well_formed(e))
 		return err_set(err, -EINVAL, "manifest: entry of unknown type or with a malformed validator");
-	if (!can_be_shown(e)) {
-		b->skipped++;
-		return 0;
-	}
+	if (!can_be_shown(e))
+		return manifest_builder_leave_out(b, e->path, e->path_len, e->source, err);
 	struct manifest_entry n = normal_form(e);
 	int r = sorter_add(b->sorter, &n);
 	return r == 0 ? 0 : err_set(err, r, "manifest: cannot sort entries: %s", err_text(r));
@@ -130,8 +155,7 @@ static int write_tree(struct manifest_builder *b, const struct manifest_sink *si
 					.tree = b->tree,
 					.sink = sink,
 					.target = b->config.chunk_bytes,
-					.skipped = b->config.of_part ? b->config.of_part->skipped
-								     : b->skipped + tree_lost(b->tree)};
+					.skipped = b->conflicts->of[CONFLICT_LEFT_OUT].count};
 	int r = q.before ? delta_write(&q, ret, &b->stats, err) : 1;
 
 	if (r <= 0)
@@ -139,6 +163,19 @@ static int write_tree(struct manifest_builder *b, const struct manifest_sink *si
 	tree_rewind(b->tree);
 	b->stats = (struct manifest_stats){.skipped = q.skipped};
 	return write_table(b, sink, ret, err);
+}
+
+static int make_tree(struct manifest_builder *b)
+{
+	const struct tree_config config = {
+		.dir_fd = b->config.temp_dir_fd,
+		.dir_mtime_ns = b->config.dir_mtime_ns,
+		.sorter = b->sorter,
+		.memory_max = (size_t)MAX(b->config.memory_max / BESIDE_SHARE, (uint64_t)MEMORY_MIN),
+		.conflicts = b->conflicts,
+	};
+
+	return tree_new(&config, &b->tree);
 }
 
 int manifest_builder_finish(struct manifest_builder *b, const struct manifest_sink *sink,
@@ -150,7 +187,7 @@ int manifest_builder_finish(struct manifest_builder *b, const struct manifest_si
 	b->finished = true;
 	int r = sorter_finish(b->sorter);
 	if (r == 0)
-		r = tree_new(b->config.temp_dir_fd, b->config.dir_mtime_ns, b->sorter, &b->tree);
+		r = make_tree(b);
 	if (r == 0)
 		r = tree_measure(b->tree);
 	if (r == 0)

@@ -1,17 +1,22 @@
 /*
- * Records grow from the arena's start, their offsets (the slots) from its end; twice as many slots are reserved as there
- * are records, since merge sort wants room. When both meet, the records are sorted and written as a run, or behind the last
- * run where they go on from it: what is listed in order is one run. At the end runs are merged until there is one; the arena
- * is cut into read buffers for that.
+ * Records grow from an arena's start, their offsets (the slots) from its end; twice as many slots are reserved as there are
+ * records, since sorting wants room. When both meet, a thread sorts the records and writes them as a run, or behind the last run
+ * where they go on from it (what is listed in order is one run), while the other arena is filled. At the end runs are merged
+ * while they are read; if there are too many for that, until they are not. The arenas are cut into read buffers then.
+ *
+ * Most listings come in stretches that are in order, since pages are, and that do not overlap, since ranges do not: then it is
+ * enough to sort the stretches.
  */
 #include "common/manifest/sorter.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 #include "common/base/mem.h"
 #include "common/manifest/spool.h"
 
-enum { WRITE_BUFFER = 256 << 10, READ_BUFFER_MAX = 1 << 20, RUNS_FAN_MAX = 512 };
+enum { WRITE_BUFFER = 256 << 10, READ_BUFFER_MAX = 1 << 20, RUNS_FAN_MAX = 512, STRETCHES_MAX = 4096 };
 
 struct run {
 	uint64_t from, to; /* bytes of the spool */
@@ -23,23 +28,45 @@ struct source_run { /* a run being merged */
 	size_t number; /* of equal keys the lower run's comes first */
 };
 
+struct arena {
+	uint8_t *bytes;
+	size_t size, used, count;
+	const struct record *last; /* that was added; NULL: none */
+	uint32_t stretch
+		[STRETCHES_MAX]; /* where one that is in order begins: the number of its first record */
+	size_t stretches;        /* over STRETCHES_MAX: not all are noted */
+};
+
+/* What writes runs. Its thread has `arena` from the moment that it is set until it is NULL again. */
+struct writer {
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t change; /* of arena or stop */
+	struct arena *arena;
+	bool stop;
+	int rc; /* of the first that could not be written */
+};
+
 struct sorter {
 	int dir_fd;
-	uint8_t *arena;
-	size_t size, used, count;
-	bool in_order; /* what was added since the last run came sorted, as most listings do */
-	const struct record *last;
+	uint8_t *memory; /* of both arenas */
+	size_t size;
+	struct arena arenas[2], *filling;
+	struct writer writer;
+	/* The writer's, until it ended. */
 	struct spool spool;
 	struct run *runs;
 	size_t run_count, run_size;
 	uint8_t *end_of_run; /* the last record of the last run, owned */
 	/* Reading. */
-	const uint64_t *slots; /* NULL unless everything fitted */
+	const uint64_t *slots; /* of the first arena; NULL unless everything fitted */
 	size_t next;
-	struct spool_reader reader; /* of the one run that was left */
 	struct source_run *heap;
 	size_t heap_count;
-	bool advance; /* the heap's top was handed out */
+	bool advance;               /* the heap's top was handed out */
+	const struct record *limit; /* the least of the others in the heap; NULL: there is none */
+	int rc;                     /* of a rewind */
 };
 
 int sorter_new(int dir_fd, size_t memory_max, struct sorter **ret)
@@ -50,30 +77,53 @@ int sorter_new(int dir_fd, size_t memory_max, struct sorter **ret)
 		return -ENOMEM;
 	s->dir_fd = dir_fd;
 	s->spool = SPOOL_NONE;
-	s->in_order = true;
-	s->size = memory_max & ~(size_t)7;
-	s->arena = mem_alloc(s->size);
-	if (!s->arena)
+	s->size = memory_max & ~(size_t)15;
+	(void)pthread_mutex_init(&s->writer.lock, NULL);
+	(void)pthread_cond_init(&s->writer.change, NULL);
+	s->memory = mem_alloc(s->size);
+	if (!s->memory)
 		return -ENOMEM;
+	for (size_t i = 0; i < LENGTH(s->arenas); i++) {
+		s->arenas[i].size = s->size / 2;
+		s->arenas[i].bytes = s->memory + i * s->size / 2;
+	}
+	s->filling = &s->arenas[0];
 	*ret = TAKE(s);
 	return 0;
+}
+
+/* Ends the writer's thread, after what it has at hand. 0, or what it failed with. */
+static int writer_end(struct writer *w)
+{
+	if (!w->started)
+		return w->rc;
+	(void)pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	(void)pthread_cond_broadcast(&w->change);
+	(void)pthread_mutex_unlock(&w->lock);
+	(void)pthread_join(w->thread, NULL);
+	w->started = false;
+	return w->rc;
 }
 
 struct sorter *sorter_free(struct sorter *s)
 {
 	if (!s)
 		return NULL;
+	(void)writer_end(&s->writer);
+	(void)pthread_cond_destroy(&s->writer.change);
+	(void)pthread_mutex_destroy(&s->writer.lock);
 	spool_done(&s->spool);
-	(void)mem_free(s->arena);
+	(void)mem_free(s->memory);
 	(void)mem_free(s->runs);
 	(void)mem_free(s->end_of_run);
 	(void)mem_free(s->heap);
 	return mem_free(s);
 }
 
-static const struct record *record_at(const struct sorter *s, uint64_t offset)
+static const struct record *record_at(const struct arena *a, uint64_t offset)
 {
-	return (const struct record *)(const void *)(s->arena + offset);
+	return (const struct record *)(const void *)(a->bytes + offset);
 }
 
 static int compare(const struct record *a, const struct record *b)
@@ -83,8 +133,10 @@ static int compare(const struct record *a, const struct record *b)
 	return c != 0 ? c : (int)a->source - (int)b->source;
 }
 
+/* ---- sorting an arena ---- */
+
 /* Merges the sorted halves [from, mid) and [mid, to) of @in into @out. */
-static void merge_halves(const struct sorter *s, const uint64_t *in, uint64_t *out, size_t from, size_t mid,
+static void merge_halves(const struct arena *s, const uint64_t *in, uint64_t *out, size_t from, size_t mid,
 			 size_t to)
 {
 	size_t a = from, b = mid, n = from;
@@ -101,20 +153,13 @@ static void merge_halves(const struct sorter *s, const uint64_t *in, uint64_t *o
 		out[n++] = in[b++];
 }
 
-/* The slots of what is in the arena, in order. */
-static uint64_t *sort_slots(struct sorter *s)
+/* Sorts whatever is there: bottom-up merges between the slots and the room before them. What is returned is in order. */
+static uint64_t *sort_any(const struct arena *a, uint64_t *slots, uint64_t *spare)
 {
-	uint64_t *slots = (uint64_t *)(void *)(s->arena + s->size) - s->count, *spare = slots - s->count;
-
-	for (size_t i = 0, j = s->count; i + 1 < j--; i++) { /* they were written from the end */
-		uint64_t t = slots[i];
-		slots[i] = slots[j];
-		slots[j] = t;
-	}
-	for (size_t width = 1; !s->in_order && width < s->count; width *= 2) {
-		for (size_t from = 0; from < s->count; from += 2 * width) {
-			size_t mid = MIN(from + width, s->count), to = MIN(from + 2 * width, s->count);
-			merge_halves(s, slots, spare, from, mid, to);
+	for (size_t width = 1; width < a->count; width *= 2) {
+		for (size_t from = 0; from < a->count; from += 2 * width) {
+			size_t mid = MIN(from + width, a->count), to = MIN(from + 2 * width, a->count);
+			merge_halves(a, slots, spare, from, mid, to);
 		}
 		uint64_t *t = slots;
 		slots = spare;
@@ -122,6 +167,65 @@ static uint64_t *sort_slots(struct sorter *s)
 	}
 	return slots;
 }
+
+/* A stretch of records that are in order. */
+struct stretch {
+	const struct record *first, *last;
+	size_t from, count;
+};
+
+static int compare_stretches(const void *a, const void *b)
+{
+	const struct stretch *x = a, *y = b;
+	return compare(x->first, y->first);
+}
+
+/* The stretches of an arena, sorted; NULL where they overlap, and where there is no memory to know. */
+static struct stretch *sort_stretches(const struct arena *a, const uint64_t *slots)
+{
+	CLEANUP(mem_free) void *memory = mem_calloc(a->stretches, sizeof(struct stretch));
+	struct stretch *list = memory;
+
+	for (size_t i = 0; list && i < a->stretches; i++) {
+		size_t to = i + 1 < a->stretches ? a->stretch[i + 1] : a->count;
+		list[i] = (struct stretch){.first = record_at(a, slots[a->stretch[i]]),
+					   .last = record_at(a, slots[to - 1]),
+					   .from = a->stretch[i],
+					   .count = to - a->stretch[i]};
+	}
+	if (!list)
+		return NULL;
+	qsort(list, a->stretches, sizeof *list, compare_stretches);
+	for (size_t i = 1; i < a->stretches; i++)
+		if (compare(list[i - 1].last, list[i].first) >= 0)
+			return NULL; /* equal ones too: they come in the order in which they were added */
+	memory = NULL;
+	return list;
+}
+
+/* The slots of what is in the arena, in order. */
+static const uint64_t *sort_slots(struct arena *a)
+{
+	uint64_t *slots = (uint64_t *)(void *)(a->bytes + a->size) - a->count, *spare = slots - a->count;
+	size_t n = 0;
+
+	for (size_t i = 0, j = a->count; i + 1 < j--; i++) { /* they were written from the end */
+		uint64_t t = slots[i];
+		slots[i] = slots[j];
+		slots[j] = t;
+	}
+	if (a->stretches <= 1)
+		return slots;
+	CLEANUP(mem_free) void *memory = a->stretches <= STRETCHES_MAX ? sort_stretches(a, slots) : NULL;
+	const struct stretch *list = memory;
+	if (!list)
+		return sort_any(a, slots, spare);
+	for (size_t i = 0; i < a->stretches; n += list[i++].count)
+		memcpy(spare + n, slots + list[i].from, list[i].count * sizeof *slots);
+	return spare;
+}
+
+/* ---- runs ---- */
 
 static int add_run(struct sorter *s, struct run run)
 {
@@ -143,7 +247,8 @@ static bool goes_on(const struct sorter *s, const struct record *first)
 	return s->run_count > 0 && compare((const struct record *)(const void *)s->end_of_run, first) <= 0;
 }
 
-static int write_run(struct sorter *s)
+/* The arena's records go to the spool, and it is empty again. */
+static int write_run(struct sorter *s, struct arena *a)
 {
 	int r = s->spool.fd >= 0 ? 0 : spool_init(&s->spool, s->dir_fd, WRITE_BUFFER);
 	if (r == 0 && !s->end_of_run)
@@ -153,37 +258,85 @@ static int write_run(struct sorter *s)
 		return r;
 	}
 	struct run run = {.from = spool_at(&s->spool)};
-	const uint64_t *slots = sort_slots(s);
-	bool more = goes_on(s, record_at(s, slots[0]));
-	for (size_t i = 0; i < s->count && r == 0; i++)
-		r = spool_append(&s->spool, record_at(s, slots[i]));
+	const uint64_t *slots = sort_slots(a);
+	bool more = goes_on(s, record_at(a, slots[0]));
+	for (size_t i = 0; i < a->count && r == 0; i++)
+		r = spool_append(&s->spool, record_at(a, slots[i]));
 	run.to = spool_at(&s->spool);
-	const struct record *last = record_at(s, slots[s->count - 1]);
+	const struct record *last = record_at(a, slots[a->count - 1]);
 	memcpy(s->end_of_run, last, last->bytes);
-	s->used = s->count = 0;
-	s->in_order = true;
-	s->last = NULL;
+	a->used = a->count = a->stretches = 0;
+	a->last = NULL;
 	if (more)
 		s->runs[s->run_count - 1].to = run.to;
 	return r == 0 && !more ? add_run(s, run) : r;
+}
+
+static void *writer_main(void *arg)
+{
+	struct sorter *s = arg;
+	struct writer *w = &s->writer;
+
+	(void)pthread_mutex_lock(&w->lock);
+	for (;;) {
+		while (!w->arena && !w->stop)
+			(void)pthread_cond_wait(&w->change, &w->lock);
+		if (!w->arena)
+			break;
+		(void)pthread_mutex_unlock(&w->lock);
+		int r = write_run(s, w->arena);
+		(void)pthread_mutex_lock(&w->lock);
+		w->rc = w->rc ? w->rc : r;
+		w->arena = NULL;
+		(void)pthread_cond_broadcast(&w->change);
+	}
+	(void)pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+/* Gives the full arena to the writer once that has none, and goes on with the other. */
+static int give_arena(struct sorter *s)
+{
+	struct writer *w = &s->writer;
+	int r = w->started ? 0 : -pthread_create(&w->thread, NULL, writer_main, s);
+
+	if (r)
+		return r;
+	w->started = true;
+	(void)pthread_mutex_lock(&w->lock);
+	while (w->arena)
+		(void)pthread_cond_wait(&w->change, &w->lock);
+	r = w->rc;
+	if (!r) {
+		w->arena = s->filling;
+		s->filling = &s->arenas[s->filling == &s->arenas[0]];
+		(void)pthread_cond_broadcast(&w->change);
+	}
+	(void)pthread_mutex_unlock(&w->lock);
+	return r;
 }
 
 int sorter_add(struct sorter *s, const struct manifest_entry *e)
 {
 	size_t bytes = record_bytes(e);
 
-	if (s->used + bytes + 2 * sizeof(uint64_t) * (s->count + 1) > s->size) {
-		int r = write_run(s);
+	if (s->filling->used + bytes + 2 * sizeof(uint64_t) * (s->filling->count + 1) > s->filling->size) {
+		int r = give_arena(s);
 		if (r != 0)
 			return r;
 	}
-	struct record *rec = (struct record *)(void *)(s->arena + s->used);
+	struct arena *a = s->filling;
+	struct record *rec = (struct record *)(void *)(a->bytes + a->used);
 	record_write(rec, e);
-	s->count++;
-	((uint64_t *)(void *)(s->arena + s->size))[-(ptrdiff_t)s->count] = s->used;
-	s->in_order = s->in_order && (!s->last || compare(s->last, rec) <= 0);
-	s->last = rec;
-	s->used += bytes;
+	if (a->stretches <= STRETCHES_MAX && (!a->last || compare(a->last, rec) > 0)) {
+		if (a->stretches < STRETCHES_MAX)
+			a->stretch[a->stretches] = (uint32_t)a->count;
+		a->stretches++;
+	}
+	a->count++;
+	((uint64_t *)(void *)(a->bytes + a->size))[-(ptrdiff_t)a->count] = a->used;
+	a->last = rec;
+	a->used += bytes;
 	return 0;
 }
 
@@ -209,7 +362,15 @@ static void sift_down(struct source_run *heap, size_t count, size_t i)
 	}
 }
 
-/* Starts merging @count runs, whose buffers share the arena. */
+static void find_limit(struct sorter *s)
+{
+	const struct source_run *h = s->heap;
+	size_t least = s->heap_count > 2 && before(&h[2], &h[1]) ? 2 : 1;
+
+	s->limit = s->heap_count > 1 ? h[least].now : NULL;
+}
+
+/* Starts merging @count runs, whose buffers share the arenas. */
 static int heap_start(struct sorter *s, const struct run *runs, size_t count)
 {
 	size_t size = MIN(s->size / count, (size_t)READ_BUFFER_MAX) & ~(size_t)7;
@@ -220,7 +381,7 @@ static int heap_start(struct sorter *s, const struct run *runs, size_t count)
 		struct source_run *h = &s->heap[s->heap_count];
 		*h = (struct source_run){
 			.reader = {.fd = s->spool.fd,
-				   .buffer = s->arena + i * size,
+				   .buffer = s->memory + i * size,
 				   .size = size,
 				   .at = runs[i].from,
 				   .end = runs[i].to},
@@ -233,6 +394,7 @@ static int heap_start(struct sorter *s, const struct run *runs, size_t count)
 	}
 	for (size_t i = s->heap_count / 2; i-- > 0;)
 		sift_down(s->heap, s->heap_count, i);
+	find_limit(s);
 	return 0;
 }
 
@@ -244,7 +406,11 @@ static int heap_next(struct sorter *s, const struct record **ret)
 			return r;
 		if (r == 0)
 			s->heap[0] = s->heap[--s->heap_count];
-		sift_down(s->heap, s->heap_count, 0);
+		/* A run mostly stays the least for long. */
+		if (r == 0 || (s->limit && compare(s->heap[0].now, s->limit) >= 0)) {
+			sift_down(s->heap, s->heap_count, 0);
+			find_limit(s);
+		}
 	}
 	s->advance = s->heap_count > 0;
 	if (!s->advance)
@@ -287,42 +453,39 @@ void sorter_rewind(struct sorter *s)
 {
 	s->next = 0;
 	if (!s->slots)
-		s->reader = (struct spool_reader){.fd = s->spool.fd,
-						  .buffer = s->arena,
-						  .size = MIN(s->size, (size_t)READ_BUFFER_MAX),
-						  .at = s->runs[0].from,
-						  .end = s->runs[0].to};
+		s->rc = heap_start(s, s->runs, s->run_count);
 }
 
 int sorter_finish(struct sorter *s)
 {
 	size_t fan = MIN((size_t)RUNS_FAN_MAX, s->size / SPOOL_BUFFER_MIN);
-	int r = 0;
+	bool fitted = !s->writer.started;
+	int r = writer_end(&s->writer);
 
-	if (s->run_count == 0) {
-		s->slots = sort_slots(s);
+	if (r == 0 && fitted) {
+		s->slots = sort_slots(s->filling);
 		return 0;
 	}
-	if (s->count > 0)
-		r = write_run(s);
+	if (r == 0 && s->filling->count > 0)
+		r = write_run(s, s->filling);
 	if (r == 0)
 		r = spool_flush(&s->spool);
-	s->heap = r == 0 && s->run_count > 1 ? mem_calloc(fan, sizeof *s->heap) : NULL;
-	if (r == 0 && s->run_count > 1 && !s->heap)
+	s->heap = r == 0 ? mem_calloc(fan, sizeof *s->heap) : NULL;
+	if (r == 0 && !s->heap)
 		r = -ENOMEM;
-	while (r == 0 && s->run_count > 1)
+	while (r == 0 && s->run_count > fan)
 		r = merge_pass(s, fan);
 	if (r == 0)
 		sorter_rewind(s);
-	return r;
+	return r == 0 ? s->rc : r;
 }
 
 int sorter_next(struct sorter *s, const struct record **ret)
 {
 	if (!s->slots)
-		return spool_next(&s->reader, ret);
-	if (s->next == s->count)
+		return s->rc < 0 ? s->rc : heap_next(s, ret);
+	if (s->next == s->filling->count)
 		return 0;
-	*ret = record_at(s, s->slots[s->next++]);
+	*ret = record_at(s->filling, s->slots[s->next++]);
 	return 1;
 }

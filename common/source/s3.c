@@ -128,11 +128,11 @@ static bool asks_too_much(struct web_op *op, const struct web_fetch *f)
 	return op->kind == WEB_READ && f->head.status == 501 && !atomic_exchange(&s3_of(op)->no_sums, true);
 }
 
-static bool keys_are_old(struct web_op *op, const struct s3_error *e)
+static bool keys_are_old(struct web_op *op, const struct web_fetch *f, const struct s3_error *e)
 {
-	bool expired = strcmp(e->code, "ExpiredToken") == 0 || strcmp(e->code, "TokenRefreshRequired") == 0;
+	struct s3_keys *keys = s3_of(op)->keys;
 
-	return expired && s3_of(op)->keys && s3_keys_expired(s3_of(op)->keys);
+	return keys && s3_error_is_of_keys(e->code) && s3_keys_refused(keys, f->wall_ns);
 }
 
 int s3_refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_kind kind, enum web_verdict *ret)
@@ -148,7 +148,7 @@ int s3_refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_kind k
 			return f->err.code;
 		f->head.status = 500;
 	}
-	if (elsewhere(op, f, &e) || asks_too_much(op, f) || keys_are_old(op, &e)) {
+	if (elsewhere(op, f, &e) || asks_too_much(op, f) || keys_are_old(op, f, &e)) {
 		*ret = WEB_AGAIN;
 		return -ERR_UNREACHABLE;
 	}
@@ -169,7 +169,7 @@ static int stat_entry(struct web_op *op, struct source_entry *ret)
 {
 	struct web_fetch *f = &op->fetch;
 	size_t len = strlen(op->key);
-	bool dir = len > 0 && op->key[len - 1] == '/';
+	bool dir = len > 0 && op->key[len - 1] == '/' && f->head.length == 0;
 
 	if (!f->head.has_length || f->head.bad)
 		return err_set(&f->err, -ERR_CORRUPT, "%.80s: %.200s: an answer to HEAD without a length",
@@ -178,7 +178,7 @@ static int stat_entry(struct web_op *op, struct source_entry *ret)
 		.type = dir ? SOURCE_TYPE_DIR : SOURCE_TYPE_FILE,
 		.key = op->key,
 		.key_len = len - dir,
-		.size = dir ? 0 : f->head.length,
+		.size = f->head.length,
 		.mtime_ns = f->head.mtime_ns,
 		.validator = f->head.validator,
 	};

@@ -111,6 +111,8 @@ static const struct {
 	{"SignatureDoesNotMatch", -EACCES, false,
 	 "the secret key is wrong, or something on the way changes requests"},
 	{"InvalidAccessKeyId", -EACCES, false, "the store does not know this access key"},
+	{"XAdminUserNotFound", -EACCES, false,
+	 "the store does not know this access key"}, /* versitygw's, a 404 */
 	{"AccessDenied", -EACCES, false, "the credential may not do this"},
 	{"RequestTimeTooSkewed", -EACCES, false, "set this machine's clock"},
 	{"ExpiredToken", -EACCES, false, "renew the session token"},
@@ -133,6 +135,18 @@ int s3_error_code(enum s3_request_kind kind, int status, const char *code, bool 
 			return known[i].code;
 		}
 	return by_status;
+}
+
+bool s3_error_is_of_keys(const char *code)
+{
+	static const char *const names[] = {"ExpiredToken",       "TokenRefreshRequired",
+					    "InvalidToken",       "InvalidAccessKeyId",
+					    "XAdminUserNotFound", "SignatureDoesNotMatch"};
+
+	for (size_t i = 0; i < LENGTH(names); i++)
+		if (strcmp(code, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static const char *hint_of(const char *code)

@@ -27,6 +27,9 @@ enum s3_request_kind { S3_LIST, S3_STAT, S3_READ };
 /* The error code of a response that is no success; *ret_retry: trying again may help. */
 int s3_error_code(enum s3_request_kind kind, int status, const char *code, bool *ret_retry);
 
+/* Whether other keys may be all that it wants: these have expired, were revoked, or were replaced. */
+bool s3_error_is_of_keys(const char *code);
+
 /* One sentence for people. @subject: a key, or what else was asked for. Returns @code. */
 int s3_error_words(struct err *err, int code, const char *label, const char *subject,
 		   const struct response *r, const struct s3_error *e);

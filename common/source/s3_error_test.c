@@ -19,6 +19,7 @@ static void statuses_and_codes_map_to_the_contract(void **state)
 	} rows[] = {
 		{S3_READ, 401, "", -EACCES, false},
 		{S3_READ, 403, "AccessDenied", -EACCES, false},
+		{S3_READ, 404, "XAdminUserNotFound", -EACCES, false},
 		{S3_READ, 404, "NoSuchKey", -ESTALE, false},
 		{S3_STAT, 404, "", -ENOENT, false},
 		{S3_LIST, 404, "NoSuchBucket", -ENOENT, false},
@@ -66,10 +67,19 @@ static void error_bodies_give_one_sentence(void **state)
 	s3_error_parse("no xml", 6, &e);
 	assert_string_equal(e.code, "");
 }
+static void some_codes_are_of_the_keys(void **state)
+{
+	assert_true(s3_error_is_of_keys("InvalidAccessKeyId"));
+	assert_true(s3_error_is_of_keys("ExpiredToken"));
+	assert_false(s3_error_is_of_keys("AccessDenied"));
+	assert_false(s3_error_is_of_keys(""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(statuses_and_codes_map_to_the_contract),
+		cmocka_unit_test(some_codes_are_of_the_keys),
 		cmocka_unit_test(error_bodies_give_one_sentence),
 	};
 	return cmocka_run_group_tests_name("s3_error", tests, NULL, NULL);

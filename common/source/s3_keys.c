@@ -10,7 +10,7 @@
 
 #define RENEW_BEFORE_NS (300 * NS_PER_S)
 #define RETRY_NS        (30 * NS_PER_S) /* a renewal failed, the old keys are still good */
-#define FRESH_NS        (60 * NS_PER_S) /* a store that calls such keys expired is not believed again */
+#define FRESH_NS        (10 * NS_PER_S) /* keys this new are not looked for again when the store refuses them */
 
 struct s3_keys {
 	struct web_source *source;
@@ -137,8 +137,10 @@ bool s3_keys_ready(struct s3_keys *k, struct web_fetch *f)
 	return false;
 }
 
-bool s3_keys_expired(struct s3_keys *k)
+bool s3_keys_refused(struct s3_keys *k, int64_t sent_ns)
 {
+	if (sent_ns < k->since_ns) /* with keys from before: others are there by now, or are looked for */
+		return true;
 	if (k->valid && clock_wall_ns() - k->since_ns < FRESH_NS)
 		return false;
 	k->valid = false;

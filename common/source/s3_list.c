@@ -1,7 +1,6 @@
 #include "common/source/s3_list.h"
 
 #include <errno.h>
-#include <expat.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "common/base/planted.h"
 #include "common/source/response.h"
 #include "common/source/s3_place.h"
+#include "common/source/xml_scan.h"
 
 enum { DEPTH_MAX = 8, TEXT_MAX = 3 * SOURCE_KEY_MAX, TOKEN_MAX = 8192 };
 
@@ -41,7 +41,7 @@ struct item {
 };
 
 struct s3_list {
-	XML_Parser xml;
+	struct xml_scan xml;
 	const char *prefix, *below;
 	size_t depth, bytes;
 	enum field field;
@@ -54,7 +54,7 @@ struct s3_list {
 	char *arena;
 	size_t arena_len, arena_room;
 	struct source_entry *entries;
-	size_t entry_count;
+	size_t entry_count, entry_room;
 	int rc;
 	struct err err;
 };
@@ -70,7 +70,6 @@ PRINTF(3, 4) static void fail(struct s3_list *l, int code, const char *fmt, ...)
 	(void)vsnprintf(words, sizeof words, fmt, args);
 	va_end(args);
 	l->rc = err_set(&l->err, code, "%s", words);
-	(void)XML_StopParser(l->xml, XML_FALSE);
 }
 
 static bool grow(struct s3_list *l, void **p, size_t *room, size_t want, size_t size)
@@ -88,82 +87,103 @@ static bool grow(struct s3_list *l, void **p, size_t *room, size_t want, size_t 
 	return true;
 }
 
-static enum field field_of(const char *name, size_t depth, bool in_contents)
-{
-	static const struct {
-		const char *name;
-		bool contents;
-		enum field field;
-	} fields[] = {
-		{"Key", true, KEY},
-		{"Size", true, SIZE},
-		{"ETag", true, ETAG},
-		{"LastModified", true, MODIFIED},
-		{"VersionId", true, VERSION},
-		{"IsLatest", true, LATEST},
-		{"IsTruncated", false, TRUNCATED},
-		{"NextContinuationToken", false, TOKEN},
-		{"NextKeyMarker", false, KEY_MARKER},
-		{"NextVersionIdMarker", false, VERSION_MARKER},
-		{"EncodingType", false, ENCODING},
-	};
+/* A name in the page. */
+struct name {
+	const char *text;
+	size_t len;
+};
 
-	for (size_t i = 0; i < LENGTH(fields); i++)
-		if (fields[i].contents == in_contents && depth == (in_contents ? 3u : 2u) &&
-		    strcmp(name, fields[i].name) == 0)
-			return fields[i].field;
-	return NONE;
+/* A length that is known makes a comparison of a few words. */
+#define IS(n, want) ((n).len == sizeof(want) - 1 && memcmp((n).text, want, sizeof(want) - 1) == 0)
+
+static enum field field_of_entry(struct name n)
+{
+	switch (n.len) {
+	case sizeof "Key" - 1:
+		return IS(n, "Key") ? KEY : NONE;
+	case sizeof "Size" - 1:
+		return IS(n, "Size") ? SIZE : IS(n, "ETag") ? ETAG : NONE;
+	case sizeof "LastModified" - 1:
+		return IS(n, "LastModified") ? MODIFIED : NONE;
+	case sizeof "VersionId" - 1:
+		return IS(n, "VersionId") ? VERSION : NONE;
+	case sizeof "IsLatest" - 1:
+		return IS(n, "IsLatest") ? LATEST : NONE;
+	default:
+		return NONE;
+	}
 }
 
-static bool is_entry(const struct s3_list *l, const char *name)
+static enum field field_of_page(struct name n)
 {
-	if (!l->versions)
-		return strcmp(name, "Contents") == 0;
-	return strcmp(name, "Version") == 0 || strcmp(name, "DeleteMarker") == 0;
+	return IS(n, "IsTruncated")             ? TRUNCATED
+	       : IS(n, "NextContinuationToken") ? TOKEN
+	       : IS(n, "NextKeyMarker")         ? KEY_MARKER
+	       : IS(n, "NextVersionIdMarker")   ? VERSION_MARKER
+	       : IS(n, "EncodingType")          ? ENCODING
+						: NONE;
 }
 
-static void start_element(void *arg, const XML_Char *name, const XML_Char **attrs)
+static enum field field_of(struct name n, size_t depth, bool in_contents)
 {
-	struct s3_list *l = arg;
+	if (depth != (in_contents ? 3u : 2u))
+		return NONE;
+	return in_contents ? field_of_entry(n) : field_of_page(n);
+}
 
-	(void)attrs;
-	if (++l->depth > DEPTH_MAX) {
-		fail(l, -ERR_CORRUPT, "the listing is nested too deeply");
-		return;
-	}
-	if (l->depth == 1) {
-		l->versions = strcmp(name, "ListVersionsResult") == 0;
-		if (!l->versions && strcmp(name, "ListBucketResult") != 0)
-			fail(l, -ERR_CORRUPT, "the listing is a <%.40s>, not a ListBucketResult", name);
-		return;
-	}
-	if (l->depth == 2 && is_entry(l, name)) {
-		if (l->count >= S3_LIST_ENTRIES_MAX) {
-			fail(l, -ERR_CORRUPT, "a page of the listing has over %d entries",
-			     S3_LIST_ENTRIES_MAX);
-			return;
-		}
-		if (!grow(l, (void **)&l->items, &l->room, l->count + 1, sizeof *l->items))
-			return;
-		l->items[l->count++] = (struct item){.gone = strcmp(name, "DeleteMarker") == 0};
+static bool is_entry(const struct s3_list *l, struct name n)
+{
+	return l->versions ? IS(n, "Version") || IS(n, "DeleteMarker") : IS(n, "Contents");
+}
+
+static void start_root(struct s3_list *l, struct name n)
+{
+	l->versions = IS(n, "ListVersionsResult");
+	if (!l->versions && !IS(n, "ListBucketResult"))
+		fail(l, -ERR_CORRUPT, "the listing is a <%.*s>, not a ListBucketResult", (int)MIN(n.len, 40u),
+		     n.text);
+}
+
+static void start_entry(struct s3_list *l, bool gone)
+{
+	if (l->count >= S3_LIST_ENTRIES_MAX)
+		fail(l, -ERR_CORRUPT, "a page of the listing has over %d entries", S3_LIST_ENTRIES_MAX);
+	else if (grow(l, (void **)&l->items, &l->room, l->count + 1, sizeof *l->items)) {
+		l->items[l->count++] = (struct item){.gone = gone};
 		l->in_contents = true;
 	}
-	l->field = field_of(name, l->depth, l->in_contents);
-	l->text_len = 0;
 }
 
-static void take_text(void *arg, const XML_Char *text, int len)
+static int start_element(void *arg, const char *text, size_t len)
+{
+	struct s3_list *l = arg;
+	const struct name n = {text, len};
+
+	if (++l->depth > DEPTH_MAX)
+		fail(l, -ERR_CORRUPT, "the listing is nested too deeply");
+	else if (l->depth == 1)
+		start_root(l, n);
+	else if (l->depth == 2 && is_entry(l, n))
+		start_entry(l, IS(n, "DeleteMarker"));
+	else
+		l->field = field_of(n, l->depth, l->in_contents);
+	l->text_len = 0;
+	return l->rc;
+}
+
+static int take_text(void *arg, const char *text, size_t len)
 {
 	struct s3_list *l = arg;
 
 	if (l->field == NONE)
-		return;
-	if ((size_t)len > sizeof l->text - l->text_len) {
+		return 0;
+	if (len > sizeof l->text - l->text_len) {
 		fail(l, -ERR_CORRUPT, "the listing holds a text of over %d bytes", TEXT_MAX);
-		return;
+		return l->rc;
 	}
-	memcpy(l->text + l->text_len, text, (size_t)len);
-	l->text_len += (size_t)len;
+	memcpy(l->text + l->text_len, text, len);
+	l->text_len += len;
+	return 0;
 }
 
 static void end_key(struct s3_list *l, struct item *item)
@@ -301,14 +321,12 @@ static void end_field(struct s3_list *l)
 	}
 }
 
-static void end_element(void *arg, const XML_Char *name)
+static int end_element(void *arg)
 {
 	struct s3_list *l = arg;
 
-	(void)name;
-	if (l->rc < 0)
-		return;
-	end_field(l);
+	if (l->field != NONE)
+		end_field(l);
 	l->field = NONE;
 	if (l->depth == 2 && l->in_contents) {
 		const struct item *item = &l->items[l->count - 1];
@@ -317,25 +335,10 @@ static void end_element(void *arg, const XML_Char *name)
 			fail(l, -ERR_CORRUPT, "an entry of the listing has no key or no size");
 	}
 	l->depth--;
+	return l->rc;
 }
 
-static void on_doctype(void *arg, const XML_Char *name, const XML_Char *sys, const XML_Char *pub,
-		       int internal)
-{
-	(void)name;
-	(void)sys;
-	(void)pub;
-	(void)internal;
-	fail(arg, -ERR_CORRUPT, "the listing declares a document type");
-}
-
-static void set_handlers(struct s3_list *l)
-{
-	XML_SetUserData(l->xml, l);
-	XML_SetElementHandler(l->xml, start_element, end_element);
-	XML_SetCharacterDataHandler(l->xml, take_text);
-	XML_SetStartDoctypeDeclHandler(l->xml, on_doctype);
-}
+static const struct xml_handler handler = {start_element, take_text, end_element};
 
 int s3_list_new(const char *prefix, const char *below, struct s3_list **ret)
 {
@@ -345,12 +348,7 @@ int s3_list_new(const char *prefix, const char *below, struct s3_list **ret)
 		return -ENOMEM;
 	l->prefix = prefix;
 	l->below = below;
-	l->xml = XML_ParserCreate(NULL);
-	if (!l->xml) {
-		mem_free(l);
-		return -ENOMEM;
-	}
-	set_handlers(l);
+	xml_scan_init(&l->xml, &handler, l);
 	*ret = l;
 	return 0;
 }
@@ -359,7 +357,7 @@ struct s3_list *s3_list_free(struct s3_list *l)
 {
 	if (!l)
 		return NULL;
-	XML_ParserFree(l->xml);
+	xml_scan_done(&l->xml);
 	mem_free(l->token);
 	mem_free(l->key_marker);
 	mem_free(l->version_marker);
@@ -369,29 +367,27 @@ struct s3_list *s3_list_free(struct s3_list *l)
 	return mem_free(l);
 }
 
-int s3_list_reset(struct s3_list *l)
+void s3_list_reset(struct s3_list *l)
 {
-	if (!XML_ParserReset(l->xml, NULL))
-		return -ENOMEM;
-	set_handlers(l);
+	xml_scan_reset(&l->xml);
 	l->depth = l->bytes = l->count = l->entry_count = l->arena_len = l->text_len = 0;
 	l->field = NONE;
 	l->in_contents = l->versions = l->truncated = l->url_encoded = false;
 	l->token = mem_free(l->token);
 	l->key_marker = mem_free(l->key_marker);
 	l->version_marker = mem_free(l->version_marker);
-	l->entries = mem_free(l->entries);
 	l->rc = 0;
 	l->err = (struct err){0};
-	return 0;
 }
 
-static int parse(struct s3_list *l, const void *bytes, size_t len, bool last, struct err *err)
+/* The scan came to @rc. */
+static int told(struct s3_list *l, int rc, struct err *err)
 {
-	if (l->rc == 0 && XML_Parse(l->xml, bytes, (int)len, last) != XML_STATUS_OK)
-		fail(l, XML_GetErrorCode(l->xml) == XML_ERROR_NO_MEMORY ? -ENOMEM : -ERR_CORRUPT,
-		     "the listing is no well-formed XML: %s within its first %zu bytes",
-		     XML_ErrorString(XML_GetErrorCode(l->xml)), l->bytes);
+	if (rc == -ENOMEM)
+		fail(l, rc, "out of memory");
+	else if (rc < 0)
+		fail(l, rc, "the listing is no XML as stores write it: %s within its first %zu bytes",
+		     xml_scan_why(&l->xml), l->bytes);
 	return l->rc < 0 ? err_set(err, l->rc, "%s", l->err.text) : 0;
 }
 
@@ -401,7 +397,7 @@ int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *e
 		fail(l, -ERR_CORRUPT, "a page of the listing has over %u MiB", S3_LIST_BYTES_MAX >> 20);
 	else
 		l->bytes += len;
-	return parse(l, bytes, len, false, err);
+	return told(l, l->rc < 0 ? l->rc : xml_scan_feed(&l->xml, bytes, len), err);
 }
 
 /* Decodes in place ('+' is a blank there, as in forms); returns the new length. */
@@ -453,16 +449,16 @@ static bool take_item(struct s3_list *l, struct item *item, struct source_entry 
 	}
 	if (len == skip || item->old || item->gone)
 		return false;
-	bool dir = key[len - 1] == '/';
+	bool dir = key[len - 1] == '/' && item->size == 0; /* with bytes it is an object like others */
 	*ret = (struct source_entry){
 		.type = dir ? SOURCE_TYPE_DIR : SOURCE_TYPE_FILE,
 		.key = key + skip,
 		.key_len = len - skip - dir,
-		.size = dir ? 0 : item->size,
+		.size = item->size,
 		.mtime_ns = item->mtime_ns,
 		.validator = item->version.kind ? item->version : item->validator,
 	};
-	return ret->key_len > 0; /* "prefix//": a folder without a name cannot be shown */
+	return true;
 }
 
 /* The token of ListObjectVersions: the part of the query that leads on. */
@@ -492,7 +488,7 @@ static int make_token(struct s3_list *l)
 
 int s3_list_finish(struct s3_list *l, struct err *err)
 {
-	int rc = parse(l, "", 0, true, err);
+	int rc = told(l, l->rc < 0 ? l->rc : xml_scan_finish(&l->xml), err);
 
 	if (rc < 0)
 		return rc;
@@ -501,9 +497,8 @@ int s3_list_finish(struct s3_list *l, struct err *err)
 		return rc;
 	if (l->truncated && !l->token)
 		return err_set(err, -ERR_CORRUPT, "the listing goes on but names no continuation token");
-	l->entries = mem_calloc(MAX(l->count, 1u), sizeof *l->entries);
-	if (!l->entries)
-		return -ENOMEM;
+	if (!grow(l, (void **)&l->entries, &l->entry_room, l->count, sizeof *l->entries))
+		return err_set(err, l->rc, "%s", l->err.text);
 	for (size_t i = 0; i < l->count && l->rc == 0; i++) {
 		l->items[i].entries = l->entry_count;
 		l->entry_count += take_item(l, &l->items[i], &l->entries[l->entry_count]);

@@ -27,8 +27,8 @@ MUST_CHECK int s3_list_new(const char *prefix, const char *below, struct s3_list
 struct s3_list *s3_list_free(struct s3_list *l);
 DEFINE_CLEANUP(struct s3_list *, s3_list_free)
 
-/* Forgets everything: the next bytes are the start of a page. 0, -ENOMEM. */
-MUST_CHECK int s3_list_reset(struct s3_list *l);
+/* Forgets everything: the next bytes are the start of a page. */
+void s3_list_reset(struct s3_list *l);
 
 /* More bytes of the page. 0, -ERR_CORRUPT with words, -ENOMEM. */
 MUST_CHECK int s3_list_feed(struct s3_list *l, const void *bytes, size_t len, struct err *err);
@@ -38,7 +38,8 @@ MUST_CHECK int s3_list_finish(struct s3_list *l, struct err *err);
 
 /* What a page that ended holds; all of it valid until the next reset. */
 struct s3_list_page {
-	/* Markers "a/" are DIR entries "a"; the prefix itself is left out, and what comes with or after `beyond`. */
+	/* Markers "a/" are DIR entries "a", those with bytes FILE entries "a/"; the prefix itself is left out, and what comes with
+	 * or after `beyond`. */
 	const struct source_entry *entries;
 	size_t count;
 	/* Of the next page, or NULL after the last: for ListObjectsV2 as it came, for ListObjectVersions the encoded parameters

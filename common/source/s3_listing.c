@@ -19,10 +19,16 @@
 /* Pages without a new key that are borne: a key may have many versions. */
 enum { VERSION_PAGES_MAX = 10000 };
 
+/* Of a page the first bytes are parsed as they come, since they may be an <Error>; so many others wait for its end. */
+enum { PARSED_AT_ONCE = 4096, RAW_MAX = 1 << 20 };
+
 struct worker {
 	struct listing *listing;
 	struct web_fetch fetch;
 	struct s3_list *page;
+	char *raw; /* bytes of the page that are still to be parsed */
+	size_t raw_len, raw_room;
+	size_t came;         /* bytes of the page */
 	char *token, *after; /* of the page that is asked for; both NULL: the first of all */
 	struct s3_guard guard;
 };
@@ -54,18 +60,19 @@ static int page_request(struct web_fetch *f)
 {
 	struct web_op *op = web_op_of(f);
 	const struct listing *l = op->data;
-	const struct worker *w = f->data;
+	struct worker *w = f->data;
 	const struct s3_place *place = &s3_of(op)->place;
 	CLEANUP(free_str)
 	char *marker = l->versions && !w->token && w->after ? s3_place_versions_token(w->after) : NULL;
 	CLEANUP(free_str) char *query = NULL;
-	int rc = s3_list_reset(w->page);
 
+	s3_list_reset(w->page);
+	w->raw_len = w->came = 0;
 	if (!l->versions)
 		query = s3_place_list_query(place, op->key, w->token, w->after);
 	else if (w->token || !w->after || marker)
 		query = s3_place_versions_query(place, op->key, w->token ? w->token : marker);
-	return rc == 0 ? s3_fill_request(op, f, place->bucket_path, query) : rc;
+	return s3_fill_request(op, f, place->bucket_path, query);
 }
 
 static int any_head(struct web_fetch *f)
@@ -74,20 +81,54 @@ static int any_head(struct web_fetch *f)
 	return 0;
 }
 
+static int parse_raw(struct worker *w, struct err *err)
+{
+	size_t len = w->raw_len;
+
+	w->raw_len = 0;
+	return len ? s3_list_feed(w->page, w->raw, len, err) : 0;
+}
+
+/* Pages come at the same time, as they were asked for: one that is parsed at its end leads on to the next while others wait to
+ * be parsed; were each parsed as it comes, all would end at the same time. */
+static int keep_raw(struct worker *w, const uint8_t *p, size_t len, struct err *err)
+{
+	if (len == 0)
+		return 0;
+	int rc = len > RAW_MAX - w->raw_len ? parse_raw(w, err) : 0;
+	if (rc < 0 || len > RAW_MAX)
+		return rc < 0 ? rc : s3_list_feed(w->page, p, len, err);
+	if (len > w->raw_room - w->raw_len) {
+		size_t room = MIN(MAX(w->raw_len + len, 2 * w->raw_room), (size_t)RAW_MAX);
+		char *raw = mem_resize(w->raw, room, 1);
+		if (!raw)
+			return -ENOMEM;
+		w->raw = raw;
+		w->raw_room = room;
+	}
+	memcpy(w->raw + w->raw_len, p, len);
+	w->raw_len += len;
+	return 0;
+}
+
 static enum http_taken page_body(struct web_fetch *f, const uint8_t *p, size_t len, size_t *ret_used)
 {
 	struct web_op *op = web_op_of(f);
-	const struct worker *w = f->data;
+	struct worker *w = f->data;
+	size_t now = w->came < PARSED_AT_ONCE ? MIN(len, PARSED_AT_ONCE - w->came) : 0;
 	struct err why = {0};
 
 	(void)ret_used;
 	web_fetch_keep(f, p, len); /* it may be an <Error> */
 	atomic_fetch_add_explicit(&op->base.source->bytes, len, memory_order_relaxed);
-	f->transfer.abort_code = s3_list_feed(w->page, p, len, &why);
+	w->came += len;
+	f->transfer.abort_code = s3_list_feed(w->page, p, now, &why);
+	if (f->transfer.abort_code == 0)
+		f->transfer.abort_code = keep_raw(w, p + now, len - now, &why);
 	if (f->transfer.abort_code == 0)
 		return HTTP_TAKEN;
 	(void)err_set(&f->err, f->transfer.abort_code, "%.80s: prefix \"%.120s\": %.200s", web_label_of(op),
-		      op->key, why.text);
+		      op->key, err_words(&why, f->transfer.abort_code));
 	return HTTP_ABORTED;
 }
 
@@ -114,6 +155,7 @@ static struct worker *worker_free(struct worker *w)
 		return NULL;
 	web_fetch_stop(&w->fetch);
 	(void)s3_list_free(w->page);
+	mem_free(w->raw);
 	mem_free(w->token);
 	mem_free(w->after);
 	return mem_free(w);
@@ -311,8 +353,10 @@ static int take_page(struct listing *l, size_t slot)
 	struct web_op *op = l->op;
 	struct worker *w = l->workers[slot];
 	struct err why = {0};
-	int rc = s3_list_finish(w->page, &why);
+	int rc = parse_raw(w, &why);
 
+	if (rc == 0)
+		rc = s3_list_finish(w->page, &why);
 	if (rc < 0)
 		return bad_page(op, rc, w, &why);
 	rc = l->versions && !l->tried ? find_probe(l, w) : 0;

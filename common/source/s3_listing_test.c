@@ -102,7 +102,7 @@ static int suite_setup(void **state)
 					    "--synthetic",
 					    "odd/p/x/y/z:1",
 					    "--first-byte-ms",
-					    "4",
+					    "8",
 					    NULL};
 
 	unsetenv("http_proxy");
@@ -145,7 +145,8 @@ static void many_keys_are_listed_side_by_side_each_once(void **state)
 
 	assert_int_equal(list_it(s, &g), 0);
 	assert_all(&g, MANY, 1, 1);
-	assert_in_range(origin_stat(fx.port, "inflight_max"), 6, 16);
+	/* One that comes leads on before the next is parsed: how many are on the way depends on how long that takes. */
+	assert_in_range(origin_stat(fx.port, "inflight_max"), 3, 16);
 	assert_in_range(origin_stat(fx.port, "requests"), 31, 60);
 	source_free(s);
 }
