@@ -46,8 +46,8 @@ const struct index_entry *index_find(const struct index *x, const struct hash256
 /* The files of a claimed entry are there. False: there is no such entry. */
 bool index_confirm(struct index *x, const struct hash256 *id);
 
-/* Copies of up to @max entries of @tier that have not @mark (1 to 3), which they get now; from slot *@at on, which moves. 0: the end was
- * reached. Entries may change their slots between calls; who wants all asks from slot 0 again until there are none. */
+/* Copies of up to @max entries of @tier that have not @mark (1 to 3), which they get now; from slot *@at on, which moves. 0: the
+ * end was reached. Entries may change their slots between calls; who wants all asks from slot 0 again until there are none. */
 size_t index_marked(struct index *x, uint8_t tier, uint8_t mark, size_t *at, struct index_entry *ret,
 		    size_t max);
 

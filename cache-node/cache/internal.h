@@ -2,8 +2,8 @@
  * internal - the structures that cache-node/cache/ and cache-node/fill/ share. Not for others: see cache.h.
  *
  * Lock order: object.file_lock, cache.lock, object.lock, then one of cache.fetch_lock, timer_lock, scratch_lock,
- * keeper_lock, journal.lock, each a leaf. source_op_cancel() and source_op_resume() are called under fetch_lock, which is what keeps the
- * operation alive meanwhile: its done callback waits for that lock. Callbacks to the owner run under no lock, and
+ * keeper_lock, journal.lock, each a leaf. source_op_cancel() and source_op_resume() are called under fetch_lock, which is what
+ * keeps the operation alive meanwhile: its done callback waits for that lock. Callbacks to the owner run under no lock, and
  * cache_put() is called under none.
  */
 #ifndef CACHE_NODE_CACHE_INTERNAL_H

@@ -38,6 +38,7 @@ struct journal_record {
 
 /* ---- the codec; pure ---- */
 
+/* Write JOURNAL_RECORD_BYTES. */
 void journal_encode_header(const uint8_t boot[SIDECAR_BOOT_BYTES], uint64_t salt,
 			   uint8_t out[JOURNAL_RECORD_BYTES]);
 void journal_encode(const struct journal_record *r, uint64_t salt, uint8_t out[JOURNAL_RECORD_BYTES]);

@@ -226,8 +226,22 @@ static void scan_tier(struct cache *c, size_t tier)
 struct claims {
 	struct cache *c;
 	size_t tier;
-	struct index entries; /* by the last record of each */
+	struct index entries; /* by the last record of each; their shares are places in `names` */
+	uint64_t *names;      /* of shares; SHARES_MAX of them */
+	size_t name_count;
 };
+
+/* The place of a share's name. Numbers of shares are not taken before there are bytes for them: unused ones are given away. */
+static uint16_t place_of(struct claims *l, uint64_t name)
+{
+	for (size_t i = l->name_count; i-- > 0;)
+		if (l->names[i] == name)
+			return (uint16_t)i;
+	if (l->name_count == SHARES_MAX)
+		return 0; /* nobody's */
+	l->names[l->name_count] = name;
+	return (uint16_t)l->name_count++;
+}
 
 static int take_claim(void *ctx, const struct journal_record *r)
 {
@@ -245,15 +259,19 @@ static int take_claim(void *ctx, const struct journal_record *r)
 		(void)index_take(&l->entries, &r->id, NULL);
 		return 0;
 	}
-	e.share = share_of_name(&l->c->shares, r->share);
+	e.share = place_of(l, r->share);
 	return index_put(&l->entries, &e);
 }
 
 /* One claim comes to be known unless something is by now. Under cache.lock. */
-static void believe(struct cache *c, const struct index_entry *e)
+static void believe(struct claims *l, struct index_entry *e)
 {
+	struct cache *c = l->c;
 	struct tier *t = &c->tiers[e->tier];
-	if (cache_find(c, &e->id) || index_find(&c->index, &e->id) || index_put(&c->index, e) != 0)
+	if (cache_find(c, &e->id) || index_find(&c->index, &e->id))
+		return;
+	e->share = share_of_name(&c->shares, l->names[e->share]);
+	if (index_put(&c->index, e) != 0)
 		return;
 	tier_add(t, e->share, e->bytes);
 	tier_came(t, e->share, e->sealed);
@@ -267,33 +285,43 @@ static int younger_entry_first(const void *a, const void *b)
 	return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
 }
 
+/* The claims come to be known, the youngest first. */
+static void believe_all(struct claims *l)
+{
+	struct index_entry *entries = l->entries.slots; /* the table is not asked any more */
+	size_t n = 0;
+	for (size_t i = 0; i < l->entries.slot_count; i++)
+		if (entries[i].bytes)
+			entries[n++] = entries[i];
+	if (n)
+		qsort(entries, n, sizeof *entries, younger_entry_first);
+	for (size_t i = 0; i < n && !atomic_load(&l->c->quit);) {
+		(void)pthread_mutex_lock(&l->c->lock);
+		for (size_t end = MIN(i + BATCH, n); i < end; i++)
+			believe(l, &entries[i]);
+		(void)pthread_mutex_unlock(&l->c->lock);
+	}
+}
+
 /* All that the log of the process before says, without a look at the files. */
 static void load_tier(struct cache *c, size_t tier)
 {
 	struct tier *t = &c->tiers[tier];
-	struct claims l = {.c = c, .tier = tier};
+	struct claims l = {
+		.c = c, .tier = tier, .names = mem_calloc(SHARES_MAX, sizeof *l.names), .name_count = 1};
 	int64_t start_ns = clock_mono_ns();
-	int r = t->journal ? journal_read(t->journal, take_claim, &l) : -ENOENT;
-	if (r == 0 && l.entries.count) {
-		size_t n = 0;
-		for (size_t i = 0; i < l.entries.slot_count; i++) /* the table is not asked any more */
-			if (l.entries.slots[i].bytes)
-				l.entries.slots[n++] = l.entries.slots[i];
-		qsort(l.entries.slots, n, sizeof *l.entries.slots, younger_entry_first);
-		for (size_t i = 0; i < n && !atomic_load(&c->quit);) {
-			(void)pthread_mutex_lock(&c->lock);
-			for (size_t end = MIN(i + BATCH, n); i < end; i++)
-				believe(c, &l.entries.slots[i]);
-			(void)pthread_mutex_unlock(&c->lock);
-		}
+	int r = !t->journal ? -ENOENT : l.names ? journal_read(t->journal, take_claim, &l) : -ENOMEM;
+	if (r == 0) {
+		believe_all(&l);
 		log_write(LOG_INFO, "took over what a tier holds", LOG_STR("tier", t->name),
-			  LOG_INT("objects", t->claimed),
+			  LOG_INT("objects", atomic_load(&t->claimed)),
 			  LOG_INT("ms", (clock_mono_ns() - start_ns) / NS_PER_MS), NULL);
-	} else if (r != 0 && r != -ENOENT && r != -ECANCELED) {
+	} else if (r != -ENOENT && r != -ECANCELED) {
 		log_write(LOG_WARN, "the index of a tier cannot be used and is made anew from its files",
 			  LOG_STR("tier", t->name), LOG_STR("error", err_text(r)), NULL);
 	}
 	index_done(&l.entries);
+	(void)mem_free(l.names);
 }
 
 /* ---- the next log ---- */
@@ -333,18 +361,22 @@ static struct journal_record record_of_live(struct cache_object *o)
 
 static void fill_live(struct cache *c, size_t tier)
 {
-	struct journal_record r;
+	struct tier *t = &c->tiers[tier];
+	struct journal_record records[BATCH];
+	size_t n = 0;
 	(void)pthread_mutex_lock(&c->lock);
 	for (size_t i = 0; i < c->bucket_count; i++)
 		for (struct cache_object *o = c->buckets[i]; o; o = o->next) {
 			(void)pthread_mutex_lock(&o->lock);
-			bool here = o->body && o->body->tier == &c->tiers[tier];
-			if (here)
-				r = record_of_live(o);
+			if (o->body && o->body->tier == t)
+				records[n++] = record_of_live(o);
 			(void)pthread_mutex_unlock(&o->lock);
-			if (here)
-				journal_fill(c->tiers[tier].journal, &r, 1);
+			if (n == BATCH) {
+				journal_fill(t->journal, records, n);
+				n = 0;
+			}
 		}
+	journal_fill(t->journal, records, n);
 	(void)pthread_mutex_unlock(&c->lock);
 }
 

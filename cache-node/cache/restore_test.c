@@ -261,7 +261,7 @@ static void a_million_objects_are_known_within_two_seconds(void **state)
 {
 	struct rig *rig = *state;
 	const char *text = getenv("LARDER_OBJECTS");
-	int count = text ? atoi(text) : 5000;
+	int count = text ? (int)strtol(text, NULL, 10) : 5000;
 	rig_close(rig);
 	rig->bytes_max = UINT64_C(1) << 40;
 	(void)unlink(index_path(rig)); /* there is none if it was closed that soon */

@@ -39,8 +39,8 @@ enum tier_file { TIER_PART, TIER_DATA, TIER_SIDE };
 MUST_CHECK int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err);
 void tier_done(struct tier *t);
 
-/* From now on what comes and goes is noted in a log in @dir_fd (borrowed until return), which a former process of this boot may have
- * left. Where it cannot be, all files are looked at at the next start. 0, -ENOMEM, -errno. */
+/* From now on what comes and goes is noted in a log in @dir_fd (borrowed until return), which a former process of this boot may
+ * have left. Where it cannot be, all files are looked at at the next start. 0, -ENOMEM, -errno. */
 MUST_CHECK int tier_remember(struct tier *t, int dir_fd, const uint8_t boot[SIDECAR_BOOT_BYTES]);
 void tier_note(struct tier *t, const struct journal_record *r);
 
