@@ -198,6 +198,7 @@ struct cache_tier_stats {
 	enum cache_tier_kind kind;
 	char name[256];
 	uint64_t bytes_used, bytes_max, objects, sealed, evicted, evicted_bytes;
+	uint64_t claimed; /* objects that were known at the start, from the log of the process before */
 	uint64_t bytes_high, bytes_low; /* eviction starts above the one and ends at the other */
 	/* Of the policy: objects that are new, that stay, that are held open or pinned; names of objects that left, and how many
 	 * of those came back. */

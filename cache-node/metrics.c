@@ -96,6 +96,9 @@ static void put_cache(struct page *p, struct cache *cache)
 		  offsetof(struct cache_tier_stats, bytes_max));
 	tier_rows(p, &s, "tier_objects", "gauge", "Objects in a tier.",
 		  offsetof(struct cache_tier_stats, objects));
+	tier_rows(p, &s, "tier_claimed_objects", "gauge",
+		  "Objects in a tier that were known at the start from the log of the process before.",
+		  offsetof(struct cache_tier_stats, claimed));
 	tier_rows(p, &s, "tier_evictions_total", "counter", "Objects evicted from a tier.",
 		  offsetof(struct cache_tier_stats, evicted));
 	tier_rows(p, &s, "tier_evicted_bytes_total", "counter", "Bytes evicted from a tier.",

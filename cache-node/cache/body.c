@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/fd.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -93,6 +94,16 @@ static int create_files(struct body *b)
 	return r ? r : map_sidecar(b);
 }
 
+static void note(struct body *b, enum journal_kind kind)
+{
+	struct journal_record r = {.id = b->id, .share = b->share_name, .kind = kind};
+	if (kind == JOURNAL_SEALED) {
+		r.bytes = MAX(body_charged(b), 1);
+		r.used_ns = clock_wall_ns();
+	}
+	tier_note(b->tier, &r);
+}
+
 int body_create(struct tier *t, const struct body_spec *spec, struct body **ret)
 {
 	uint64_t charge = tier_round(sidecar_bytes(spec->size));
@@ -102,6 +113,7 @@ int body_create(struct tier *t, const struct body_spec *spec, struct body **ret)
 	int r = tier_take(t, b->share, charge);
 	if (r)
 		return r;
+	note(b, JOURNAL_OPEN); /* before there is a file that nobody knows */
 	r = tier_judge(t, create_files(b));
 	if (r) {
 		tier_unlink(t, &b->id);
@@ -209,6 +221,8 @@ int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bo
 		tier_came(t, b->share, sealed);
 	}
 	b->charged = charged ? charged : physical;
+	if (!sealed)
+		note(b, JOURNAL_OPEN);
 	*ret = TAKE(b);
 	return 0;
 }
@@ -346,6 +360,7 @@ int body_seal(struct body *b)
 		return r;
 	}
 	(void)atomic_fetch_add(&b->tier->sealed, 1);
+	note(b, JOURNAL_SEALED);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "cache-node/cache/boot.h"
 #include "cache-node/cache/ledger.h"
+#include "cache-node/cache/restore.h"
 #include "cache-node/cache/scrub.h"
 #include "cache-node/fill/fetch.h"
 #include "common/base/bytes.h"
@@ -21,6 +22,7 @@
 #define BUCKETS_FIRST   256
 #define TIMEOUT_DEFAULT (30 * NS_PER_S)
 #define REPLIERS        2
+#define USE_NOTED_NS    (600 * NS_PER_S)
 
 int boot_id_read(uint8_t ret[SIDECAR_BOOT_BYTES])
 {
@@ -148,6 +150,10 @@ int cache_new_in_boot(const struct cache_config *config, const uint8_t boot[SIDE
 		if (r)
 			return r;
 		c->tiers[i].shares = &c->shares;
+		r = tier_remember(&c->tiers[i], config->tiers[i].dir_fd, boot);
+		if (r)
+			return err_set(err, r, "tier %s: cannot keep its index: %s", c->tiers[i].name,
+				       err_text(r));
 	}
 	r = ledger_init(c);
 	if (r == 0)
@@ -409,6 +415,22 @@ struct cache_object *cache_ref(struct cache_object *o)
 	return o;
 }
 
+/* What a process that starts must know of it. That a sealed object was used is noted once in a while only. */
+static void note_put(struct cache_object *o, const struct index_entry *e)
+{
+	struct tier *t = o->body->tier;
+	if (e->sealed && e->used_ns / USE_NOTED_NS == o->noted_ns / USE_NOTED_NS &&
+	    !atomic_load(&t->noting_all))
+		return;
+	tier_note(t, &(struct journal_record){.id = e->id,
+					      .bytes = e->bytes,
+					      .used_ns = e->used_ns,
+					      .share = o->body->share_name,
+					      .kind = e->sealed ? JOURNAL_SEALED : JOURNAL_PARTIAL});
+	if (journal_records(t->journal) > restore_records_max(t))
+		keeper_poke(o->cache);
+}
+
 /* The object's last reference went: what the tiers hold of it goes to the index. Under cache.lock. */
 static void table_remove(struct cache *c, struct cache_object *o)
 {
@@ -429,6 +451,8 @@ static void table_remove(struct cache *c, struct cache_object *o)
 	if (index_put(&c->index, &e) != 0) {
 		ledger_remove(o);
 		(void)body_unlink(o->body); /* what cannot be accounted for is not kept */
+	} else {
+		note_put(o, &e);
 	}
 }
 
@@ -497,6 +521,7 @@ static void tier_stats_get(struct tier *t, struct cache_tier_stats *ret)
 	ret->bytes_used = atomic_load(&t->used);
 	ret->bytes_max = t->bytes_max;
 	ret->objects = atomic_load(&t->objects);
+	ret->claimed = atomic_load(&t->claimed);
 	ret->sealed = atomic_load(&t->sealed);
 	ret->evicted = atomic_load(&t->evicted);
 	ret->evicted_bytes = atomic_load(&t->evicted_bytes);

@@ -83,6 +83,38 @@ const struct index_entry *index_find(const struct index *x, const struct hash256
 	return e->bytes ? e : NULL;
 }
 
+bool index_confirm(struct index *x, const struct hash256 *id)
+{
+	struct index_entry *e = x->slot_count ? &x->slots[slot_of(x, id)] : NULL;
+	if (!e || !e->bytes)
+		return false;
+	e->claimed = false;
+	return true;
+}
+
+size_t index_marked(struct index *x, uint8_t tier, uint8_t mark, size_t *at, struct index_entry *ret,
+		    size_t max)
+{
+	size_t n = 0;
+	for (; *at < x->slot_count && n < max; ++*at) {
+		struct index_entry *e = &x->slots[*at];
+		if (!e->bytes || e->tier != tier || e->mark == mark)
+			continue;
+		e->mark = mark;
+		ret[n++] = *e;
+	}
+	return n;
+}
+
+size_t index_claimed(const struct index *x, uint8_t tier, struct hash256 *ret, size_t max)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < x->slot_count && n < max; i++)
+		if (x->slots[i].bytes && x->slots[i].claimed && x->slots[i].tier == tier)
+			ret[n++] = x->slots[i].id;
+	return n;
+}
+
 uint64_t index_key(const struct hash256 *id)
 {
 	return get_le64(id->bytes);

@@ -22,6 +22,8 @@ struct index_entry {
 	uint16_t share;  /* whose room it takes (share.h) */
 	uint8_t tier;
 	bool sealed;
+	bool claimed; /* a log says so (journal.h); nobody looked yet */
+	uint8_t mark; /* of the index_marked() that handed it out last; 0: none did */
 };
 
 struct index {
@@ -40,6 +42,17 @@ bool index_take(struct index *x, const struct hash256 *id, struct index_entry *r
 
 /* Borrowed until the next change; NULL when there is none. */
 const struct index_entry *index_find(const struct index *x, const struct hash256 *id);
+
+/* The files of a claimed entry are there. False: there is no such entry. */
+bool index_confirm(struct index *x, const struct hash256 *id);
+
+/* Copies of up to @max entries of @tier that have not @mark (1 to 3), which they get now; from slot *@at on, which moves. 0: the
+ * end was reached. Entries may change their slots between calls; who wants all asks from slot 0 again until there are none. */
+size_t index_marked(struct index *x, uint8_t tier, uint8_t mark, size_t *at, struct index_entry *ret,
+		    size_t max);
+
+/* The ids of up to @max entries of @tier that are still claimed. */
+size_t index_claimed(const struct index *x, uint8_t tier, struct hash256 *ret, size_t max);
 
 /* The number by which a policy knows an object. */
 uint64_t index_key(const struct hash256 *id);

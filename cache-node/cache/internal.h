@@ -2,8 +2,8 @@
  * internal - the structures that cache-node/cache/ and cache-node/fill/ share. Not for others: see cache.h.
  *
  * Lock order: object.file_lock, cache.lock, object.lock, then one of cache.fetch_lock, timer_lock, scratch_lock,
- * keeper_lock, each a leaf. source_op_cancel() and source_op_resume() are called under fetch_lock, which is what keeps the
- * operation alive meanwhile: its done callback waits for that lock. Callbacks to the owner run under no lock, and
+ * keeper_lock, journal.lock, each a leaf. source_op_cancel() and source_op_resume() are called under fetch_lock, which is what
+ * keeps the operation alive meanwhile: its done callback waits for that lock. Callbacks to the owner run under no lock, and
  * cache_put() is called under none.
  */
 #ifndef CACHE_NODE_CACHE_INTERNAL_H
@@ -120,6 +120,7 @@ struct cache {
 	bool scrub_runs, scrub_ends;
 	int64_t began_ns;                      /* since 1970 */
 	atomic_bool ttls_changed;              /* what is not used is looked for at once */
+	atomic_bool taken_over;                /* what the logs of a former process say is known */
 	atomic_bool quit;                      /* the scan and eviction give up early */
 	atomic_bool pressure[CACHE_TIERS_MAX]; /* a write found the tier full */
 	bool timer_runs, keeper_runs, repliers_run;
@@ -142,6 +143,7 @@ struct cache_object {
 	int64_t expired_ns; /* lock: when a wait last ran into its deadline; see EXPIRED_WINDOW_NS */
 	atomic_int openers, pins;
 	atomic_int_fast64_t used_ns; /* last use, since 1970 */
+	int64_t noted_ns;            /* the same as the log of its tier has it; file_lock, then cache.lock */
 
 	pthread_mutex_t file_lock; /* opening, making, sealing and dropping the body */
 	atomic_bool opened;        /* what the tiers hold was looked up */

@@ -1,163 +1,15 @@
 /*
  * The keeper thread: accounts for what a former process left, then evicts when it is told that a tier is nearly full.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cache-node/cache/boot.h"
 #include "cache-node/cache/expire.h"
 #include "cache-node/cache/ledger.h"
-#include "common/base/bytes.h"
+#include "cache-node/cache/restore.h"
 #include "common/base/clock.h"
-#include "common/base/fd.h"
-#include "common/base/mem.h"
 
-#define RESTORE_BATCH 1000 /* objects told to a policy under one lock */
-#define VICTIM_TURNS  64   /* objects looked at under one lock */
-
-/* What the scan found of a tier, to be told to its policy in order. */
-struct found {
-	uint64_t key;
-	int64_t used_ns;
-};
-struct found_list {
-	struct found *items;
-	size_t count, room;
-};
-
-/* Without memory it comes to the policy when it is used. */
-static void found_add(struct found_list *l, uint64_t key, int64_t used_ns)
-{
-	if (l->count == l->room) {
-		size_t room = MAX(2 * l->room, 1024);
-		struct found *more = mem_resize(l->items, room, sizeof *more);
-		if (!more)
-			return;
-		l->items = more;
-		l->room = room;
-	}
-	l->items[l->count++] = (struct found){.key = key, .used_ns = used_ns};
-}
-
-static bool stat_file(struct tier *t, const struct hash256 *id, enum tier_file file, struct stat *ret)
-{
-	char path[TIER_PATH_BYTES];
-	tier_path(id, file, path);
-	return fstatat(t->objects_fd, path, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode);
-}
-
-/* The header of its sidecar; false: there is none that is good. The table behind it is checked when the object is opened. */
-static bool read_header(struct tier *t, const struct hash256 *id, struct sidecar_header *ret)
-{
-	CLEANUP(fd_close) int fd = tier_open(t, id, TIER_SIDE, O_RDONLY);
-	uint8_t bytes[SIDECAR_HEADER_BYTES];
-	return fd >= 0 && fd_pread_full(fd, bytes, sizeof bytes, 0) == 0 &&
-	       sidecar_decode_header(bytes, ret) == 0;
-}
-
-/* One file of the scan, and the header of its sidecar, NULL without one. Under cache.lock, so that no object comes to life
- * meanwhile. */
-static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, enum tier_file file,
-		      const struct sidecar_header *h, struct found_list *found)
-{
-	struct tier *t = &c->tiers[tier];
-	struct stat data, side;
-	if (cache_find(c, id) || index_find(&c->index, id))
-		return;
-	bool has_data = stat_file(t, id, file == TIER_PART ? TIER_PART : TIER_DATA, &data);
-	bool has_part = file == TIER_SIDE && !has_data && stat_file(t, id, TIER_PART, &data);
-	bool has_side = stat_file(t, id, TIER_SIDE, &side);
-	if (file == TIER_SIDE && (has_data || has_part))
-		return; /* comes, or came, by the name of its data */
-	/* What is partial is of use in the boot that wrote it. A damaged sidecar of a sealed object is told when that is used. */
-	bool usable = has_data && has_side &&
-		      (file == TIER_DATA || (h && memcmp(h->boot, c->boot, SIDECAR_BOOT_BYTES) == 0));
-	struct index_entry e = {.id = *id, .tier = (uint8_t)tier, .sealed = file == TIER_DATA};
-	if (usable) {
-		e.bytes = MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1);
-		e.share = h ? share_of_name(&c->shares, h->share) : SHARE_NOBODYS;
-		e.used_ns = (int64_t)data.st_mtim.tv_sec * NS_PER_S + data.st_mtim.tv_nsec;
-		usable = index_put(&c->index, &e) == 0;
-	}
-	if (!usable) {
-		tier_unlink(t, id);
-		return;
-	}
-	found_add(found, index_key(id), e.used_ns);
-	tier_add(t, e.share, e.bytes);
-	tier_came(t, e.share, e.sealed);
-}
-
-static void scan_folder(struct cache *c, size_t tier, const char *folder, struct found_list *found)
-{
-	struct tier *t = &c->tiers[tier];
-	int fd = openat(t->objects_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d) {
-		(void)fd_close(fd);
-		return;
-	}
-	for (struct dirent *de; !atomic_load(&c->quit) && (de = readdir(d));) {
-		struct hash256 id;
-		enum tier_file file;
-		if (de->d_name[0] == '.')
-			continue;
-		if (tier_parse(folder, de->d_name, &id, &file) != 0) {
-			(void)unlinkat(fd, de->d_name,
-				       0); /* the folder is ours alone; what is no file stays */
-			continue;
-		}
-		struct sidecar_header h;
-		bool known = file != TIER_SIDE && read_header(t, &id, &h);
-		(void)pthread_mutex_lock(&c->lock);
-		scan_file(c, tier, &id, file, known ? &h : NULL, found);
-		(void)pthread_mutex_unlock(&c->lock);
-	}
-	(void)closedir(d);
-}
-
-static int younger_first(const void *a, const void *b)
-{
-	const struct found *x = a, *y = b;
-	return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
-}
-
-/* The old objects of a tier enter its policy, the youngest first; many are told of under one lock. */
-static void restore(struct cache *c, size_t tier, struct found_list *found)
-{
-	if (found->count)
-		qsort(found->items, found->count, sizeof *found->items, younger_first);
-	for (size_t i = 0; i < found->count && !atomic_load(&c->quit);) {
-		(void)pthread_mutex_lock(&c->lock);
-		for (size_t end = MIN(i + RESTORE_BATCH, found->count); i < end; i++) {
-			uint64_t key = found->items[i].key;
-			const struct index_entry *e = index_find_key(&c->index, key);
-			if (e && e->tier == tier)
-				ledger_restore_indexed(c, e);
-		}
-		(void)pthread_mutex_unlock(&c->lock);
-	}
-}
-
-static void scan(struct cache *c)
-{
-	for (size_t tier = 0; tier < c->tier_count; tier++) {
-		struct found_list found = {.items = NULL};
-		for (unsigned i = 0; i < 256 && !atomic_load(&c->quit); i++) {
-			char folder[3];
-			(void)snprintf(folder, sizeof folder, "%02x", i);
-			scan_folder(c, tier, folder, &found);
-		}
-		restore(c, tier, &found);
-		(void)mem_free(found.items);
-	}
-}
+#define VICTIM_TURNS 64 /* objects looked at under one lock */
 
 /* A victim that is live, with a reference, which goes. The bytes that it set free. */
 static uint64_t evict_live(struct cache_object *o, size_t tier, enum cache_cause cause)
@@ -274,12 +126,13 @@ static void *run(void *arg)
 {
 	struct cache *c = arg;
 	int64_t look_ns = 0;
-	scan(c);
+	restore_run(c);
 	(void)pthread_mutex_lock(&c->keeper_lock);
 	while (!c->keeper_stop) {
 		c->keeper_poked = false;
 		(void)pthread_mutex_unlock(&c->keeper_lock);
 		evict(c);
+		restore_renew(c);
 		if (atomic_exchange(&c->ttls_changed, false) || clock_mono_ns() >= look_ns)
 			look_ns = expire_run(c);
 		(void)pthread_mutex_lock(&c->keeper_lock);

@@ -118,13 +118,34 @@ static void after_a_restart_the_oldest_go_first(void **state)
 		use(rig, rig_name("old", i));
 	for (int i = 0; i < N; i++)
 		age(rig, rig_name("old", i), i * 7 % N);
-	rig_resize(rig, 12 * MB); /* room for about 20 of them */
+	cache_settle(rig->cache);
+	rig_close(rig);
+	assert_int_equal(unlink(test_dir_path(rig->dir, ".", "index")), 0); /* which would know better */
+	rig->bytes_max = 12 * MB;                                           /* room for about 20 of them */
+	rig_open(rig);
 	cache_settle(rig->cache);
 	assert_int_equal(rig_stats(rig).tiers[0].objects, here_of(rig, "old", N));
 	int gone = N - here_of(rig, "old", N);
 	assert_true(gone >= 8 && gone <= 14);
 	for (int i = 0; i < N; i++)
 		assert_int_equal(is_here(rig, rig_name("old", i)), i * 7 % N >= gone);
+}
+
+static void after_a_restart_those_not_used_for_longest_go_first_whatever_their_files_say(void **state)
+{
+	enum { N = 30 };
+	struct rig *rig = *state;
+	cache_settle(rig->cache); /* so that there is a log */
+	for (int i = 0; i < N; i++)
+		use(rig, rig_name("old", i * 7 % N));
+	for (int i = 0; i < N; i++)
+		age(rig, rig_name("old", i), i);
+	rig_resize(rig, 12 * MB); /* room for about 20 of them */
+	cache_settle(rig->cache);
+	int gone = N - here_of(rig, "old", N);
+	assert_true(gone >= 8 && gone <= 14);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(is_here(rig, rig_name("old", i * 7 % N)), i >= gone);
 }
 
 static void open_and_pinned_objects_stay_until_they_are_let_go(void **state)
@@ -275,6 +296,7 @@ int main(void)
 		T(what_is_loaded_takes_the_place_of_what_was_never_used),
 		T(reads_of_an_open_file_beyond_the_first_pass_are_uses),
 		T(after_a_restart_the_oldest_go_first),
+		T(after_a_restart_those_not_used_for_longest_go_first_whatever_their_files_say),
 		T(open_and_pinned_objects_stay_until_they_are_let_go),
 		T(what_left_is_told_with_its_name_and_why),
 		T(eviction_among_many_objects_holds_the_lock_for_moments),

@@ -34,6 +34,7 @@ static void lookup_ends(struct cache_object *o, struct body *b, const struct ind
 	if (known) {
 		o->listed = (uint8_t)(known->tier + 1);
 		o->share = known->share;
+		o->noted_ns = moves ? 0 : known->used_ns;
 	}
 	if (lost || moves)
 		ledger_remove(o);

@@ -10,8 +10,10 @@
 #include "common/base/bytes.h"
 #include "common/base/fd.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
 
-#define NAME_DIGITS (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
+#define RECORDS_SLACK 65536
+#define NAME_DIGITS   (2 * HASH256_BYTES - 2) /* of a file name; two more are its folder's */
 
 int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err)
 {
@@ -27,8 +29,30 @@ int tier_init(struct tier *t, const struct cache_tier_config *config, struct err
 	return 0;
 }
 
+int tier_remember(struct tier *t, int dir_fd, const uint8_t boot[SIDECAR_BOOT_BYTES])
+{
+	struct journal *j = mem_calloc(1, sizeof *j);
+	int r = j ? journal_open(j, dir_fd, boot) : -ENOMEM;
+	if (r) {
+		(void)mem_free(j);
+		return r;
+	}
+	t->journal = j;
+	atomic_store(&t->slack, RECORDS_SLACK);
+	return 0;
+}
+
+void tier_note(struct tier *t, const struct journal_record *r)
+{
+	if (t->journal)
+		journal_note(t->journal, r);
+}
+
 void tier_done(struct tier *t)
 {
+	if (t->journal)
+		journal_done(t->journal);
+	t->journal = mem_free(t->journal);
 	t->objects_fd = t->objects_fd > 0 ? fd_close(t->objects_fd) : -1;
 }
 
@@ -153,6 +177,8 @@ void tier_unlink(struct tier *t, const struct hash256 *id)
 		if (unlinkat(t->objects_fd, path, 0) != 0 && errno != ENOENT)
 			(void)tier_judge(t, -errno);
 	}
+	/* After its files: a process that dies in between leaves a claim that is found false, not files that nobody knows. */
+	tier_note(t, &(struct journal_record){.id = *id, .kind = JOURNAL_GONE});
 }
 
 int tier_judge(struct tier *t, int code)

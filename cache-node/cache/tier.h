@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "cache-node/cache.h"
+#include "cache-node/cache/journal.h"
 #include "cache-node/cache/share.h"
 
 struct tier {
@@ -22,7 +23,13 @@ struct tier {
 	atomic_uint_fast64_t used;    /* bytes charged: files and sidecars */
 	atomic_uint_fast64_t objects; /* of which so many objects */
 	atomic_uint_fast64_t sealed, evicted, evicted_bytes;
-	atomic_bool failed; /* the device answered EIO or EROFS: nothing is written any more */
+	struct journal *journal;      /* what comes and goes; owned; NULL: nobody notes it */
+	atomic_uint_fast64_t claimed; /* objects that it told of at the start */
+	atomic_uint_fast64_t slack;   /* records that its log may have beyond two for each object */
+	int64_t retry_ns;             /* the keeper's: when to try again to make a log; CLOCK_MONOTONIC */
+	uint8_t mark;                 /* the keeper's: of the entries that the last log was made from */
+	atomic_bool noting_all;       /* the next log is being made: who stops to be live is noted */
+	atomic_bool failed;           /* the device answered EIO or EROFS: nothing is written any more */
 };
 
 enum tier_file { TIER_PART, TIER_DATA, TIER_SIDE };
@@ -31,6 +38,11 @@ enum tier_file { TIER_PART, TIER_DATA, TIER_SIDE };
 /* Makes "objects" below the tier's directory. 0, -errno with words. tier_done() ends it, also after a failure. */
 MUST_CHECK int tier_init(struct tier *t, const struct cache_tier_config *config, struct err *err);
 void tier_done(struct tier *t);
+
+/* From now on what comes and goes is noted in a log in @dir_fd (borrowed until return), which a former process of this boot may
+ * have left. Where it cannot be, all files are looked at at the next start. 0, -ENOMEM, -errno. */
+MUST_CHECK int tier_remember(struct tier *t, int dir_fd, const uint8_t boot[SIDECAR_BOOT_BYTES]);
+void tier_note(struct tier *t, const struct journal_record *r);
 
 /* Whether so much is used that eviction should begin. */
 bool tier_is_high(const struct tier *t);
@@ -58,7 +70,7 @@ void tier_move(struct tier *t, uint16_t from, uint16_t to, uint64_t bytes);
 /* Opens a file of an object, close-on-exec and never through a link; with O_CREAT makes its folder too. fd or -errno. */
 MUST_CHECK int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int flags);
 
-/* Removes all files of an object. */
+/* Removes all files of an object, and notes that. */
 void tier_unlink(struct tier *t, const struct hash256 *id);
 
 /* Looks at the -errno of an operation on the tier: -EIO and -EROFS fail the tier, said once in the log. Returns @code. */

@@ -1,0 +1,430 @@
+#include "cache-node/cache/restore.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache-node/cache/ledger.h"
+#include "common/base/clock.h"
+#include "common/base/fd.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define BATCH    256 /* objects told of under one lock */
+#define RETRY_NS (60 * NS_PER_S)
+
+/* ---- what the files show ---- */
+
+/* What the scan found of a tier, to be told to its policy in order. */
+struct found {
+	uint64_t key;
+	int64_t used_ns;
+};
+struct found_list {
+	struct found *items;
+	size_t count, room;
+};
+
+/* Without memory it comes to the policy when it is used. */
+static void found_add(struct found_list *l, uint64_t key, int64_t used_ns)
+{
+	if (l->count == l->room) {
+		size_t room = MAX(2 * l->room, 1024);
+		struct found *more = mem_resize(l->items, room, sizeof *more);
+		if (!more)
+			return;
+		l->items = more;
+		l->room = room;
+	}
+	l->items[l->count++] = (struct found){.key = key, .used_ns = used_ns};
+}
+
+static bool stat_file(struct tier *t, const struct hash256 *id, enum tier_file file, struct stat *ret)
+{
+	char path[TIER_PATH_BYTES];
+	tier_path(id, file, path);
+	return fstatat(t->objects_fd, path, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode);
+}
+
+/* The header of its sidecar; false: there is none that is good. The table behind it is checked when the object is opened. */
+static bool read_header(struct tier *t, const struct hash256 *id, struct sidecar_header *ret)
+{
+	CLEANUP(fd_close) int fd = tier_open(t, id, TIER_SIDE, O_RDONLY);
+	uint8_t bytes[SIDECAR_HEADER_BYTES];
+	return fd >= 0 && fd_pread_full(fd, bytes, sizeof bytes, 0) == 0 &&
+	       sidecar_decode_header(bytes, ret) == 0;
+}
+
+/* As a log notes it. */
+static struct journal_record record_of(struct cache *c, const struct index_entry *e)
+{
+	return (struct journal_record){.id = e->id,
+				       .bytes = e->bytes,
+				       .used_ns = e->used_ns,
+				       .share = share_get(&c->shares, e->share).name,
+				       .kind = e->sealed ? JOURNAL_SEALED : JOURNAL_PARTIAL};
+}
+
+/* Whether the object is known; what is claimed is confirmed by its data, if there is a sidecar. */
+static bool settle_known(struct cache *c, struct tier *t, const struct hash256 *id, enum tier_file file)
+{
+	const struct index_entry *e = index_find(&c->index, id);
+	struct stat side;
+	if (e && e->claimed && file != TIER_SIDE && stat_file(t, id, TIER_SIDE, &side))
+		(void)index_confirm(&c->index, id);
+	return e != NULL;
+}
+
+/* One file of the scan, and the header of its sidecar, NULL without one. Under cache.lock, so that no object comes to life
+ * meanwhile. */
+static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, enum tier_file file,
+		      const struct sidecar_header *h, struct found_list *found)
+{
+	struct tier *t = &c->tiers[tier];
+	struct stat data, side;
+	if (cache_find(c, id) || settle_known(c, t, id, file))
+		return;
+	bool has_data = stat_file(t, id, file == TIER_PART ? TIER_PART : TIER_DATA, &data);
+	bool has_part = file == TIER_SIDE && !has_data && stat_file(t, id, TIER_PART, &data);
+	bool has_side = stat_file(t, id, TIER_SIDE, &side);
+	if (file == TIER_SIDE && (has_data || has_part))
+		return; /* comes, or came, by the name of its data */
+	/* What is partial is of use in the boot that wrote it. A damaged sidecar of a sealed object is told when that is used. */
+	bool usable = has_data && has_side &&
+		      (file == TIER_DATA || (h && memcmp(h->boot, c->boot, SIDECAR_BOOT_BYTES) == 0));
+	struct index_entry e = {.id = *id, .tier = (uint8_t)tier, .sealed = file == TIER_DATA};
+	if (usable) {
+		e.bytes = MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1);
+		e.share = h ? share_of_name(&c->shares, h->share) : SHARE_NOBODYS;
+		e.used_ns = (int64_t)data.st_mtim.tv_sec * NS_PER_S + data.st_mtim.tv_nsec;
+		usable = index_put(&c->index, &e) == 0;
+	}
+	if (!usable) {
+		tier_unlink(t, id);
+		return;
+	}
+	found_add(found, index_key(id), e.used_ns);
+	tier_add(t, e.share, e.bytes);
+	tier_came(t, e.share, e.sealed);
+	struct journal_record r = record_of(c, &e);
+	tier_note(t, &r);
+}
+
+static bool is_known(struct cache *c, const struct hash256 *id)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	bool known = cache_find(c, id) || index_find(&c->index, id);
+	(void)pthread_mutex_unlock(&c->lock);
+	return known;
+}
+
+/* False: it could not be read. */
+static bool scan_folder(struct cache *c, size_t tier, const char *folder, struct found_list *found)
+{
+	struct tier *t = &c->tiers[tier];
+	int fd = openat(t->objects_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	bool none = fd < 0 && errno == ENOENT;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		(void)fd_close(fd);
+		return none;
+	}
+	errno = 0;
+	for (struct dirent *de; !atomic_load(&c->quit) && (de = readdir(d)); errno = 0) {
+		struct hash256 id;
+		enum tier_file file;
+		if (de->d_name[0] == '.')
+			continue;
+		if (tier_parse(folder, de->d_name, &id, &file) != 0) {
+			(void)unlinkat(fd, de->d_name,
+				       0); /* the folder is ours alone; what is no file stays */
+			continue;
+		}
+		struct sidecar_header h;
+		bool read = file != TIER_SIDE && !is_known(c, &id) && read_header(t, &id, &h);
+		(void)pthread_mutex_lock(&c->lock);
+		scan_file(c, tier, &id, file, read ? &h : NULL, found);
+		(void)pthread_mutex_unlock(&c->lock);
+	}
+	bool whole = errno == 0;
+	(void)closedir(d);
+	return whole;
+}
+
+static int younger_first(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+	return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
+}
+
+/* The old objects of a tier enter its policy, the youngest first; many are told of under one lock. */
+static void restore(struct cache *c, size_t tier, struct found_list *found)
+{
+	if (found->count)
+		qsort(found->items, found->count, sizeof *found->items, younger_first);
+	for (size_t i = 0; i < found->count && !atomic_load(&c->quit);) {
+		(void)pthread_mutex_lock(&c->lock);
+		for (size_t end = MIN(i + BATCH, found->count); i < end; i++) {
+			uint64_t key = found->items[i].key;
+			const struct index_entry *e = index_find_key(&c->index, key);
+			if (e && e->tier == tier)
+				ledger_restore_indexed(c, e);
+		}
+		(void)pthread_mutex_unlock(&c->lock);
+	}
+}
+
+/* What the log claims and no file shows is not there. */
+static void drop_claims(struct cache *c, size_t tier)
+{
+	struct tier *t = &c->tiers[tier];
+	struct hash256 ids[BATCH];
+	struct index_entry e;
+	uint64_t count = 0;
+	for (size_t n = BATCH; n == BATCH;) {
+		(void)pthread_mutex_lock(&c->lock);
+		n = index_claimed(&c->index, (uint8_t)tier, ids, BATCH);
+		for (size_t i = 0; i < n; i++) {
+			if (!index_take(&c->index, &ids[i], &e))
+				continue;
+			ledger_remove_indexed(c, &e);
+			tier_give(t, e.share, e.bytes);
+			tier_left(t, e.share, e.sealed);
+			tier_unlink(t, &e.id); /* a half of it may be there */
+		}
+		(void)pthread_mutex_unlock(&c->lock);
+		count += n;
+	}
+	if (count)
+		log_write(LOG_WARN, "objects that a tier was thought to hold are not there",
+			  LOG_STR("tier", t->name), LOG_INT("objects", count), NULL);
+}
+
+/* Looks at all files of a tier: what is there and not known comes to be known, what is known and not there does not. */
+static void scan_tier(struct cache *c, size_t tier)
+{
+	struct found_list found = {.items = NULL};
+	bool whole = true;
+	for (unsigned i = 0; i < 256 && !atomic_load(&c->quit); i++) {
+		char folder[3];
+		(void)snprintf(folder, sizeof folder, "%02x", i);
+		whole = scan_folder(c, tier, folder, &found) && whole;
+	}
+	restore(c, tier, &found);
+	(void)mem_free(found.items);
+	if (whole && !atomic_load(&c->quit))
+		drop_claims(c, tier);
+}
+
+/* ---- what the log claims ---- */
+
+struct claims {
+	struct cache *c;
+	size_t tier;
+	struct index entries; /* by the last record of each; their shares are places in `names` */
+	uint64_t *names;      /* of shares; SHARES_MAX of them */
+	size_t name_count;
+};
+
+/* The place of a share's name. Numbers of shares are not taken before there are bytes for them: unused ones are given away. */
+static uint16_t place_of(struct claims *l, uint64_t name)
+{
+	for (size_t i = l->name_count; i-- > 0;)
+		if (l->names[i] == name)
+			return (uint16_t)i;
+	if (l->name_count == SHARES_MAX)
+		return 0; /* nobody's */
+	l->names[l->name_count] = name;
+	return (uint16_t)l->name_count++;
+}
+
+static int take_claim(void *ctx, const struct journal_record *r)
+{
+	struct claims *l = ctx;
+	struct index_entry e = {.id = r->id,
+				.bytes = r->bytes,
+				.used_ns = r->used_ns,
+				.tier = (uint8_t)l->tier,
+				.sealed = r->kind == JOURNAL_SEALED,
+				.claimed = true};
+	if (atomic_load(&l->c->quit))
+		return -ECANCELED;
+	/* What is open when a process dies is looked at with all other files. */
+	if (r->kind == JOURNAL_GONE || r->kind == JOURNAL_OPEN) {
+		(void)index_take(&l->entries, &r->id, NULL);
+		return 0;
+	}
+	e.share = place_of(l, r->share);
+	return index_put(&l->entries, &e);
+}
+
+/* One claim comes to be known unless something is by now. Under cache.lock. */
+static void believe(struct claims *l, struct index_entry *e)
+{
+	struct cache *c = l->c;
+	struct tier *t = &c->tiers[e->tier];
+	if (cache_find(c, &e->id) || index_find(&c->index, &e->id))
+		return;
+	e->share = share_of_name(&c->shares, l->names[e->share]);
+	if (index_put(&c->index, e) != 0)
+		return;
+	tier_add(t, e->share, e->bytes);
+	tier_came(t, e->share, e->sealed);
+	ledger_restore_indexed(c, e);
+	t->claimed++;
+}
+
+static int younger_entry_first(const void *a, const void *b)
+{
+	const struct index_entry *x = a, *y = b;
+	return x->used_ns > y->used_ns ? -1 : x->used_ns < y->used_ns;
+}
+
+/* The claims come to be known, the youngest first. */
+static void believe_all(struct claims *l)
+{
+	struct index_entry *entries = l->entries.slots; /* the table is not asked any more */
+	size_t n = 0;
+	for (size_t i = 0; i < l->entries.slot_count; i++)
+		if (entries[i].bytes)
+			entries[n++] = entries[i];
+	if (n)
+		qsort(entries, n, sizeof *entries, younger_entry_first);
+	for (size_t i = 0; i < n && !atomic_load(&l->c->quit);) {
+		(void)pthread_mutex_lock(&l->c->lock);
+		for (size_t end = MIN(i + BATCH, n); i < end; i++)
+			believe(l, &entries[i]);
+		(void)pthread_mutex_unlock(&l->c->lock);
+	}
+}
+
+/* All that the log of the process before says, without a look at the files. */
+static void load_tier(struct cache *c, size_t tier)
+{
+	struct tier *t = &c->tiers[tier];
+	struct claims l = {
+		.c = c, .tier = tier, .names = mem_calloc(SHARES_MAX, sizeof *l.names), .name_count = 1};
+	int64_t start_ns = clock_mono_ns();
+	int r = !t->journal ? -ENOENT : l.names ? journal_read(t->journal, take_claim, &l) : -ENOMEM;
+	if (r == 0) {
+		believe_all(&l);
+		log_write(LOG_INFO, "took over what a tier holds", LOG_STR("tier", t->name),
+			  LOG_INT("objects", atomic_load(&t->claimed)),
+			  LOG_INT("ms", (clock_mono_ns() - start_ns) / NS_PER_MS), NULL);
+	} else if (r != -ENOENT && r != -ECANCELED) {
+		log_write(LOG_WARN, "the index of a tier cannot be used and is made anew from its files",
+			  LOG_STR("tier", t->name), LOG_STR("error", err_text(r)), NULL);
+	}
+	index_done(&l.entries);
+	(void)mem_free(l.names);
+}
+
+/* ---- the next log ---- */
+
+/* What is indexed, once at least. */
+static void fill_indexed(struct cache *c, size_t tier, uint8_t mark)
+{
+	struct index_entry entries[BATCH];
+	struct journal_record records[BATCH];
+	size_t at = 0, n, round = 0;
+	do {
+		(void)pthread_mutex_lock(&c->lock);
+		n = index_marked(&c->index, (uint8_t)tier, mark, &at, entries, BATCH);
+		for (size_t i = 0; i < n; i++)
+			records[i] = record_of(c, &entries[i]);
+		journal_fill(c->tiers[tier].journal, records,
+			     n); /* under the lock: what happens next is noted behind it */
+		(void)pthread_mutex_unlock(&c->lock);
+		round += n;
+		if (n == 0 && round > 0) { /* again, until there are none: some may have moved before @at */
+			at = round = 0;
+			n = 1;
+		}
+	} while (n > 0 && !atomic_load(&c->quit));
+}
+
+static struct journal_record record_of_live(struct cache_object *o)
+{
+	struct body *b = o->body;
+	bool sealed = atomic_load(&b->sealed);
+	return (struct journal_record){.id = o->id,
+				       .bytes = sealed ? MAX(body_charged(b), 1) : 0,
+				       .used_ns = sealed ? atomic_load(&o->used_ns) : 0,
+				       .share = b->share_name,
+				       .kind = sealed ? JOURNAL_SEALED : JOURNAL_OPEN};
+}
+
+static void fill_live(struct cache *c, size_t tier)
+{
+	struct tier *t = &c->tiers[tier];
+	struct journal_record records[BATCH];
+	size_t n = 0;
+	(void)pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->bucket_count; i++)
+		for (struct cache_object *o = c->buckets[i]; o; o = o->next) {
+			(void)pthread_mutex_lock(&o->lock);
+			if (o->body && o->body->tier == t)
+				records[n++] = record_of_live(o);
+			(void)pthread_mutex_unlock(&o->lock);
+			if (n == BATCH) {
+				journal_fill(t->journal, records, n);
+				n = 0;
+			}
+		}
+	journal_fill(t->journal, records, n);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+/* The log of a tier anew, without what is past. Who stops to be live meanwhile is noted, so each object is met in one state or the
+ * other. */
+static void renew(struct cache *c, size_t tier)
+{
+	struct tier *t = &c->tiers[tier];
+	if (journal_begin(t->journal) != 0)
+		return; /* no room, or the device fails: it is tried again */
+	t->mark = t->mark % 2 + 1;
+	atomic_store(&t->noting_all, true);
+	fill_indexed(c, tier, t->mark);
+	fill_live(c, tier);
+	if (!atomic_load(&c->quit))
+		journal_commit(t->journal);
+	atomic_store(&t->noting_all, false);
+}
+
+/* ---- */
+
+void restore_run(struct cache *c)
+{
+	for (size_t i = 0; i < c->tier_count; i++)
+		load_tier(c, i);
+	atomic_store(&c->taken_over, true);
+	for (size_t i = 0; i < c->tier_count && !atomic_load(&c->quit); i++)
+		scan_tier(c, i);
+	restore_renew(c);
+}
+
+void restore_renew(struct cache *c)
+{
+	for (size_t i = 0; i < c->tier_count && !atomic_load(&c->quit); i++) {
+		struct tier *t = &c->tiers[i];
+		if (!t->journal || atomic_load(&t->failed))
+			continue;
+		bool counts = journal_counts(t->journal);
+		bool due = counts ? journal_records(t->journal) > restore_records_max(t)
+				  : clock_mono_ns() >= t->retry_ns;
+		if (!due)
+			continue;
+		t->retry_ns = clock_mono_ns() + RETRY_NS;
+		renew(c, i);
+	}
+}
+
+uint64_t restore_records_max(const struct tier *t)
+{
+	return 2 * atomic_load(&t->objects) + atomic_load(&t->slack);
+}

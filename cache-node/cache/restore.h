@@ -1,0 +1,19 @@
+/*
+ * restore - what a former process left on the tiers: taken over from its log (journal.h) at once, then held against the files,
+ * which are the truth; and the log of this process, made anew when it has grown (docs/decisions/0044).
+ */
+#ifndef CACHE_NODE_CACHE_RESTORE_H
+#define CACHE_NODE_CACHE_RESTORE_H
+
+#include "cache-node/cache/internal.h"
+
+/* At the start. The keeper's thread alone, as the next; under no lock. */
+void restore_run(struct cache *c);
+
+/* Makes logs anew that have grown, or that could not be written. */
+void restore_renew(struct cache *c);
+
+/* So many records, and a tier's log is due to be made anew. */
+uint64_t restore_records_max(const struct tier *t);
+
+#endif
