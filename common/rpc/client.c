@@ -14,6 +14,8 @@
 #include "common/rpc.h"
 #include "common/rpc/wire.h"
 
+enum { CONNECT_MS = 5000 };
+
 struct rpc_client {
 	grpc_channel *channel;
 	char *address;
@@ -60,9 +62,11 @@ int rpc_client_new(const char *address, struct rpc_client **ret, struct err *err
 		{.type = GRPC_ARG_INTEGER,
 		 .key = (char *)(uintptr_t)GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
 		 .value.integer = 50},
+		/* Not a pause, whatever its name says: how long one attempt to connect may take, greetings and all. Who was
+		 * refused tries again as the two above say; who is slow is not nobody. */
 		{.type = GRPC_ARG_INTEGER,
 		 .key = (char *)(uintptr_t)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
-		 .value.integer = 50},
+		 .value.integer = CONNECT_MS},
 	};
 	grpc_channel_args channel = {.num_args = LENGTH(args), .args = args};
 	struct rpc_client *c = mem_calloc(1, sizeof *c);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -242,6 +246,74 @@ static void nobody_at_the_address_is_unreachable_at_once(void **state)
 	rpc_client_free(c);
 }
 
+/* Stands before the server and lets nothing through at first. */
+struct relay {
+	const struct service *s;
+	struct sockaddr_un at;
+	int listening;
+	pthread_t thread;
+};
+
+static int unix_socket(const char *path, struct sockaddr_un *ret)
+{
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(ret->sun_path, sizeof ret->sun_path, "%s", path);
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+/* False at the end of either side. */
+static bool pass_on(int from, int to)
+{
+	char bytes[4096];
+	ssize_t n = read(from, bytes, sizeof bytes);
+	return n > 0 && write(to, bytes, (size_t)n) == n;
+}
+
+static void *relay_main(void *arg)
+{
+	struct relay *r = arg;
+	struct sockaddr_un to;
+	struct timespec delay = {.tv_nsec = 400 * NS_PER_MS};
+	int client = accept(r->listening, NULL, NULL),
+	    server = unix_socket(r->s->address + strlen("unix:"), &to);
+	nanosleep(&delay, NULL); /* what a busy machine does */
+	struct pollfd fds[2] = {{client, POLLIN, 0}, {server, POLLIN, 0}};
+	bool open = connect(server, (struct sockaddr *)&to, sizeof to) == 0;
+	while (open && poll(fds, 2, -1) > 0)
+		for (int i = 0; i < 2 && open; i++)
+			if (fds[i].revents)
+				open = pass_on(fds[i].fd, fds[!i].fd);
+	close(client);
+	close(server);
+	return NULL;
+}
+
+static void a_server_that_is_slow_to_greet_is_not_called_nobody(void **state)
+{
+	struct service *s = *state;
+	struct relay r = {.s = s};
+	struct rpc_client *c;
+	Larder__V1__PathRequest q = LARDER__V1__PATH_REQUEST__INIT;
+	ProtobufCMessage *reply;
+	char path[96], address[160];
+
+	snprintf(path, sizeof path, "%s/slow.sock", s->dir);
+	snprintf(address, sizeof address, "unix:%s", path);
+	r.listening = unix_socket(path, &r.at);
+	assert_int_equal(bind(r.listening, (struct sockaddr *)&r.at, sizeof r.at), 0);
+	assert_int_equal(listen(r.listening, 4), 0);
+	assert_int_equal(pthread_create(&r.thread, NULL, relay_main, &r), 0);
+	assert_int_equal(rpc_client_new(address, &c, NULL), 0);
+	assert_int_equal(rpc_unary(c, "/larder.v1.Node/Stat", &q.base, &larder__v1__entry__descriptor,
+				   20 * SECOND, false, &reply, NULL),
+			 0);
+	protobuf_c_message_free_unpacked(reply, NULL);
+	rpc_client_free(c);
+	close(r.listening);
+	pthread_join(r.thread, NULL);
+	unlink(path);
+}
+
 static int open_cat(struct service *s, uint64_t count, struct rpc_stream **ret)
 {
 	Larder__V1__CatRequest q = LARDER__V1__CAT_REQUEST__INIT;
@@ -368,6 +440,7 @@ int main(void)
 		T(a_request_that_does_not_parse_is_einval),
 		T(a_call_answered_by_nobody_ends_at_its_deadline),
 		T(nobody_at_the_address_is_unreachable_at_once),
+		T(a_server_that_is_slow_to_greet_is_not_called_nobody),
 		T(a_stream_brings_every_message_in_order),
 		T(a_client_that_goes_away_stops_the_server_side),
 		T(a_second_server_on_a_socket_is_refused),
