@@ -394,14 +394,13 @@ static void page_done(struct web_fetch *f, int status)
 	struct listing *l = op->data;
 	struct worker *w = f->data;
 
-	if (l->versions && !l->begun && no_versions(status)) {
-		l->versions = false;
-		worker_ask(w);
-		return;
-	}
 	if (status == 0)
 		status = take_page(l, slot_of(l, w));
-	if (status != 1) {
+	if (l->versions && !l->begun && no_versions(status)) {
+		l->versions = false;
+		w->guard = (struct s3_guard){0};
+		worker_ask(w);
+	} else if (status != 1) {
 		const struct err err = f->err; /* the worker goes with the operation */
 		web_op_end(op, status, NULL, &err);
 	}

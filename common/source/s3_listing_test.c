@@ -1,6 +1,9 @@
 /* Listings of the S3 source against larder-origin: side by side where the store keeps order, and right or refused where it lies. */
 #include "common/source/testing_origin.h"
 
+#include <microhttpd.h>
+#include <netinet/in.h>
+
 enum { MANY = 30000 };
 
 struct fixture {
@@ -341,6 +344,61 @@ static void a_store_that_lists_folder_by_folder_gives_the_same_tree(void **state
 	origin_stop(pid);
 }
 
+/* ---- a store whose versions cannot be read ---- */
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *path, const char *method,
+				  const char *version, const char *data, size_t *size, void **state)
+{
+	static const char plain[] =
+		"<ListBucketResult>" ONE("p/x-0000000") ONE("p/x-0000001") "</ListBucketResult>";
+	const char *text = plain;
+
+	if (!*state) {
+		*state = c;
+		return MHD_YES;
+	}
+	if (MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "versioning"))
+		text = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+	else if (MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "list-type") == NULL)
+		text = arg;
+	struct MHD_Response *r =
+		MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+	enum MHD_Result rc = MHD_queue_response(c, 200, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+/* Wherever the page breaks. */
+static void a_page_of_versions_that_is_broken_leads_to_a_plain_listing(void **state)
+{
+	static const size_t fills[] = {
+		0, 6000, 100000}; /* bytes before the break; the first 4096 are parsed as they come */
+	static char page[200000];
+
+	for (size_t i = 0; i < LENGTH(fills); i++) {
+		struct sockaddr_in at = {.sin_family = AF_INET};
+		struct got g;
+		size_t n = (size_t)snprintf(page, sizeof page, "<ListVersionsResult><Name>b</Name>");
+		memset(page + n, ' ', fills[i]);
+		snprintf(page + n + fills[i], sizeof page - n - fills[i],
+			 "<Version><Key>p/x-0000000</Key><VersionId>v</VersionId>"
+			 "<IsLatest>true</IsLatest></Version></ListVersionsResult>");
+		at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		struct MHD_Daemon *daemon =
+			MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, page,
+					 MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_END);
+		assert_non_null(daemon);
+		struct source *s = make_source(MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port,
+					       "b", "p/", 4, 0);
+		int status = list_it(s, &g);
+		if (status)
+			fail_msg("broken after %zu: %d: %s", fills[i], status, g.w.err.text);
+		assert_all(&g, 2, 1, 1);
+		source_free(s);
+		MHD_stop_daemon(daemon);
+	}
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, test_setup)
@@ -355,6 +413,7 @@ int main(void)
 		TEST(a_page_without_entries_may_lead_on),
 		TEST(lies_that_have_no_end_are_told),
 		TEST(a_store_that_lists_folder_by_folder_gives_the_same_tree),
+		TEST(a_page_of_versions_that_is_broken_leads_to_a_plain_listing),
 	};
 	return cmocka_run_group_tests_name("s3_listing", tests, suite_setup, suite_teardown);
 }
