@@ -269,6 +269,14 @@ struct shm_node *nodes_intern(struct nodes *n, const struct nodes_key *key)
 	return node;
 }
 
+bool nodes_crowded(struct nodes *n)
+{
+	(void)pthread_mutex_lock(&n->lock);
+	bool crowded = n->live >= n->shm->h->node_max / 4 * 3;
+	(void)pthread_mutex_unlock(&n->lock);
+	return crowded;
+}
+
 static void release(struct nodes *n, struct shm_node *node)
 {
 	uint32_t place = place_of(n, node);

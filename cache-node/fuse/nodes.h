@@ -49,6 +49,9 @@ struct nodes_key {
  * out. */
 struct shm_node *nodes_intern(struct nodes *n, const struct nodes_key *key);
 
+/* Whether so many places are taken (three of four) that the rest is kept for names that somebody looks up. */
+bool nodes_crowded(struct nodes *n);
+
 /* The kernel let go of @count references; frees the place with the last one. Unknown ids are ignored. */
 void nodes_forget(struct nodes *n, uint64_t id, uint64_t count);
 

@@ -72,6 +72,32 @@ static void a_directory_is_read_in_pieces_without_gaps(void **state)
 	assert_string_equal(all, ". .. b c sub ");
 }
 
+/* A walk over more names than there are places must leave some to those who open files. */
+static void listings_leave_a_quarter_of_the_table_to_lookups(void **state)
+{
+	static const char *const files[] = {"a=1", "b=1", "c=1", "d=1", "e=1",
+					    "f=1", "g=1", "h=1", "i=1", "j=1"};
+	const struct kernel_config c = {.threads = 1};
+	struct kernel *k = kernel_new(files, LENGTH(files), &c);
+	struct fuse_entry_out e;
+	struct shm shm;
+	size_t names;
+
+	assert_int_equal(shm_map(k->memory_fd, &shm, NULL), 0);
+	shm.h->node_max = 8 + 1; /* place 0 is nobody's, 1 the root's */
+	assert_int_equal(names_with_nodes(k, 1, &names), 5);
+	assert_int_equal(names, 2 + LENGTH(files));
+	assert_int_equal(names_with_nodes(k, 1, &names), 0);
+	assert_int_equal(names, 2 + LENGTH(files));
+	assert_int_equal(lookup(k, 1, "i", &e), 0);
+	assert_true(e.nodeid > 1);
+	assert_int_equal(lookup(k, 1, "j", &e), 0);
+	assert_int_equal(lookup(k, 1, "h", &e), -ENOMEM);
+	shm.h->node_max = SHM_NODES_MAX;
+	shm_unmap(&shm);
+	kernel_free(k);
+}
+
 /* The value of an attribute, "!" and the error, or for size 0 "#" and the length. */
 static const char *attribute(struct kernel *k, uint64_t node, const char *name, uint32_t size)
 {
@@ -287,6 +313,7 @@ int main(void)
 		T(names_lead_to_nodes_with_the_datasets_owner_and_mode),
 		T(an_unknown_node_is_estale),
 		T(a_directory_is_read_in_pieces_without_gaps),
+		T(listings_leave_a_quarter_of_the_table_to_lookups),
 		cmocka_unit_test(the_key_of_a_file_is_its_attribute),
 		T(forgotten_nodes_are_gone_and_their_ids_not_reused),
 		T(a_new_version_moves_what_is_the_same_and_invalidates_what_is_not),

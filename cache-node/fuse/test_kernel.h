@@ -330,6 +330,25 @@ static inline void read_dir(struct kernel *k, uint64_t node, uint64_t fh, uint64
 	}
 }
 
+/* How many names of a directory come with a node, of all up to 8 KiB from its start; *ret_names: all of them. */
+static inline size_t names_with_nodes(struct kernel *k, uint64_t node, size_t *ret_names)
+{
+	struct fuse_read_in in = {.fh = open_dir(k, node), .size = 8000};
+	struct fuse_direntplus d;
+	uint8_t reply[8192];
+	size_t len, count = 0;
+
+	*ret_names = 0;
+	assert_int_equal(ask(k, FUSE_READDIRPLUS, node, &in, sizeof in, reply, &len), 0);
+	for (size_t at = 0; at < len;) {
+		memcpy(&d, reply + at, FUSE_NAME_OFFSET_DIRENTPLUS);
+		count += d.entry_out.nodeid != 0;
+		++*ret_names;
+		at += FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + d.dirent.namelen);
+	}
+	return count;
+}
+
 /* The next notification, as text: "entry PARENT NAME" or "inode NODE". */
 static inline void notification(struct kernel *k, char *text)
 {

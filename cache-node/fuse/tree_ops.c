@@ -340,10 +340,12 @@ static size_t put_child_plus(struct listing *l, const struct manifest_found *f, 
 	if (need > left)
 		return need;
 	bool attached = !(l->dir->flags & SHM_NODE_DETACHED);
-	struct shm_node *node = l->nodes ? intern_child(l->s, l->dir, l->version, attached, &f->e) : NULL;
+	struct shm_node *node = l->nodes && !nodes_crowded(l->s->nodes)
+					? intern_child(l->s, l->dir, l->version, attached, &f->e)
+					: NULL;
 	if (node) {
 		entry_param(l->s, &f->e, node, &p);
-	} else { /* node id 0: the kernel takes the name alone; also when the node table is full, so that no name is lost */
+	} else { /* node id 0: the kernel takes the name alone; no name is lost, and lookups find places in the table */
 		attributes_of(l->s, &f->e, nodes_ino(l->s->nodes, f->e.path, f->e.path_len), &p.attr);
 	}
 	return fuse_add_direntry_plus(l->req, l->buf + l->used, left, name, &p, next);
