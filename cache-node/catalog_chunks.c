@@ -125,6 +125,15 @@ static void chunk_path(const struct hash256 *hash, char out[HASH256_HEX + 1])
 	(void)snprintf(out, HASH256_HEX + 1, "%.2s/%s", hex, hex + 2);
 }
 
+/* That a file lies whole under its name was fsynced, or it would have its temporary one; the name itself may not have been: whoever
+ * put it may have been killed before, or is another build that is still at it. */
+static int keep_name(const struct catalog *c, const char *folder)
+{
+	CLEANUP(fd_close) int dir = openat(c->chunks, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return dir < 0 || fsync(dir) < 0 ? -errno : 0;
+}
+
 static int chunk_put(void *ctx, const struct hash256 *hash, const void *bytes, size_t len, struct err *err)
 {
 	struct catalog *c = ctx;
@@ -137,12 +146,13 @@ static int chunk_put(void *ctx, const struct hash256 *hash, const void *bytes, s
 	if (r)
 		return err_set(err, r, "out of memory");
 	chunk_path(hash, path);
-	if (fstatat(c->chunks, path, &st, 0) == 0 && (size_t)st.st_size == len)
-		return 0; /* written whole and fsynced by an earlier version, or it would have its temporary name */
 	(void)snprintf(folder, sizeof folder, "%.2s", path);
-	if (mkdirat(c->chunks, folder, 0700) < 0 && errno != EEXIST)
-		return err_set(err, -errno, "manifest chunk: %s", err_text(errno));
-	r = fd_write_file(c->chunks, path, bytes, len, 0400);
+	if (fstatat(c->chunks, path, &st, 0) == 0 && (size_t)st.st_size == len)
+		r = keep_name(c, folder);
+	else if (mkdirat(c->chunks, folder, 0700) < 0 && errno != EEXIST) /* fsynced before the head moves */
+		r = -errno;
+	else
+		r = fd_write_file(c->chunks, path, bytes, len, 0400);
 	return r ? err_set(err, r, "manifest chunk: %s", err_text(r)) : 0;
 }
 
