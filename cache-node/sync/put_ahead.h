@@ -2,7 +2,7 @@
  * put_ahead - a manifest's sink before another: chunks are stored by threads while the builder makes the next ones.
  *
  * Storing one is mostly waiting for the disk. That what was put is stored is known only after put_ahead_wait(), which must come
- * before the head that names it moves. At most PUT_AHEAD_THREADS chunks are held.
+ * before the head that names it moves. At most PUT_AHEAD_THREADS chunks are held, and that of a put that waits.
  */
 #ifndef CACHE_NODE_SYNC_PUT_AHEAD_H
 #define CACHE_NODE_SYNC_PUT_AHEAD_H

@@ -277,6 +277,7 @@ static void *writer_main(void *arg)
 	struct sorter *s = arg;
 	struct writer *w = &s->writer;
 
+	(void)pthread_setname_np(pthread_self(), "sorter"); /* only for people */
 	(void)pthread_mutex_lock(&w->lock);
 	for (;;) {
 		while (!w->arena && !w->stop)
