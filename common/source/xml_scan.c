@@ -676,30 +676,50 @@ static int keep_rest(struct xml_scan *x, const char *bytes, size_t len)
 		(void)refuse(x, "a piece of markup that is too long");
 		return x->rc;
 	}
-	bool joined = x->rest_len > 0; /* then it stands in the rest already */
-	x->rest_len = 0;
-	if (joined)
-		memmove(x->rest, bytes, x->rest_len = len);
-	else if (len > 0 && !append(x, bytes, len))
+	if (len > 0 && !append(x, bytes, len))
 		x->rc = -ENOMEM;
 	return x->rc;
 }
 
+/* How many of the bytes are taken, with a byte order mark before them. */
+static size_t take(struct xml_scan *x, const char *bytes, size_t len)
+{
+	size_t mark = order_mark(x, bytes, len);
+
+	return mark == SIZE_MAX ? 0 : mark + scan(x, bytes + mark, len - mark);
+}
+
+/* The piece that waits goes on with so many bytes as it may need. How many of @bytes are behind it: the rest is empty then, and
+ * what follows can be scanned where it is. All of them where it waits on; with rc set it does not matter. */
+static size_t join_rest(struct xml_scan *x, const char *bytes, size_t len)
+{
+	size_t old = x->rest_len, more_len = MIN(len, (size_t)XML_MARKUP_MAX);
+
+	if (!append(x, bytes, more_len)) {
+		x->rc = -ENOMEM;
+		return len;
+	}
+	size_t used = take(x, x->rest, x->rest_len);
+	if (used >= old) {
+		x->rest_len = 0;
+		return used - old;
+	}
+	x->rest_len -= used;
+	memmove(x->rest, x->rest + used, x->rest_len);
+	if (x->rc == 0 && x->rest_len > XML_MARKUP_MAX)
+		(void)refuse(x, "a piece of markup that is too long");
+	return len;
+}
+
 int xml_scan_feed(struct xml_scan *x, const char *bytes, size_t len)
 {
-	if (x->rc != 0 || len == 0)
+	size_t joined = x->rc == 0 && x->rest_len > 0 && len > 0 ? join_rest(x, bytes, len) : 0;
+
+	if (x->rc != 0 || joined == len)
 		return x->rc;
-	if (x->rest_len > 0) {
-		if (!append(x, bytes, len))
-			return x->rc = -ENOMEM;
-		bytes = x->rest;
-		len = x->rest_len;
-	}
-	size_t used = order_mark(x, bytes, len);
-	if (used != SIZE_MAX)
-		used += scan(x, bytes + used, len - used);
-	else
-		used = 0;
+	bytes += joined;
+	len -= joined;
+	size_t used = take(x, bytes, len);
 	return x->rc == 0 ? keep_rest(x, bytes + used, len - used) : x->rc;
 }
 

@@ -83,8 +83,9 @@ static bool by_expat(const char *xml, size_t len, struct events *ret)
 	return taken;
 }
 
-/* In pieces of @step bytes. 0 or a code; *ret_refused: it may be well-formed. */
-static int by_scan(const char *xml, size_t len, size_t step, struct events *ret, bool *ret_refused)
+/* A piece of @first bytes, then pieces of @step. 0 or a code; *ret_refused: it may be well-formed. */
+static int by_scan(const char *xml, size_t len, size_t first, size_t step, struct events *ret,
+		   bool *ret_refused)
 {
 	struct xml_scan x;
 	int rc = 0;
@@ -92,9 +93,9 @@ static int by_scan(const char *xml, size_t len, size_t step, struct events *ret,
 	ret->len = 0;
 	ret->over = false;
 	xml_scan_init(&x, &handler, ret);
-	for (size_t i = 0; i < len && rc == 0; i += step) {
+	for (size_t i = 0, n; i < len && rc == 0; i += n) {
 		/* Of its own memory, so that a sanitizer sees what is read beyond the piece. */
-		size_t n = MIN(step, len - i);
+		n = MIN(i == 0 ? first : step, len - i);
 		char *piece = mem_alloc(n);
 		memcpy(piece, xml + i, n);
 		rc = xml_scan_feed(&x, piece, n);
@@ -118,7 +119,7 @@ static void check_same(const char *xml, size_t len, size_t step)
 	static struct events want, got;
 	bool refused;
 	bool taken = by_expat(xml, len, &want);
-	int rc = by_scan(xml, len, step, &got, &refused);
+	int rc = by_scan(xml, len, step, step, &got, &refused);
 
 	assert_true(rc == 0 || rc == -ERR_CORRUPT);
 	if (refused) {
@@ -365,6 +366,38 @@ static void a_page_that_a_byte_was_changed_in_is_read_as_libexpat_reads_it(void 
 	}
 }
 
+/* What a first piece leaves over is joined with the start of a second that is far longer, which goes on where it lies. */
+static void a_long_piece_goes_on_after_any_cut(void **state)
+{
+	static const char inside[] =
+		"<Contents a='&lt;'><Key>a/&#x1F600;&amp;\xc3\xa9]]b\r\n</Key><!-- c --><E/>"
+		"<![CDATA[ <&]] ]]></Contents>\r";
+	static char xml[8 * XML_MARKUP_MAX];
+	static struct events want, got;
+	size_t len = (size_t)snprintf(xml, sizeof xml, "\xef\xbb\xbf<?xml version='1.0'?><r>"), refusals = 0;
+
+	while (len < 3 * XML_MARKUP_MAX)
+		len += (size_t)snprintf(xml + len, sizeof xml - len, "%s", inside);
+	/* A text and a comment over the end of what is joined, and over more than that. */
+	for (size_t i = 0; i < 2; i++) {
+		len += (size_t)snprintf(xml + len, sizeof xml - len, i ? "<!--" : "<t>");
+		memset(xml + len, 'x', 2 * XML_MARKUP_MAX);
+		len += 2 * XML_MARKUP_MAX;
+		len += (size_t)snprintf(xml + len, sizeof xml - len, i ? "-->" : "</t>");
+	}
+	len += (size_t)snprintf(xml + len, sizeof xml - len, "</r>");
+	assert_true(by_expat(xml, len, &want));
+	assert_false(want.over);
+	for (size_t cut = 1; cut < len; cut += cut < 400 ? 1 : 97) {
+		bool refused;
+		int rc = by_scan(xml, len, cut, len, &got, &refused);
+		refusals += refused; /* where the comment is cut, which is larger than what is taken then */
+		if (!refused && (rc || want.len != got.len || memcmp(want.text, got.text, want.len) != 0))
+			fail_msg("cut at %zu: %d, or other events", cut, rc);
+	}
+	assert_in_range(refusals, 1, 2 * XML_MARKUP_MAX / 97 + 1);
+}
+
 struct refusal {
 	const char *xml, *why;
 };
@@ -491,6 +524,7 @@ int main(void)
 		cmocka_unit_test(every_token_alone_and_inside_is_read_as_libexpat_reads_it),
 		cmocka_unit_test(whatever_is_put_together_is_read_as_libexpat_reads_it),
 		cmocka_unit_test(a_page_that_a_byte_was_changed_in_is_read_as_libexpat_reads_it),
+		cmocka_unit_test(a_long_piece_goes_on_after_any_cut),
 		cmocka_unit_test(what_is_more_than_stores_write_is_refused_with_words),
 		cmocka_unit_test(nothing_grows_without_end),
 		cmocka_unit_test(what_a_handler_says_ends_the_scan),
