@@ -128,11 +128,13 @@ static bool asks_too_much(struct web_op *op, const struct web_fetch *f)
 	return op->kind == WEB_READ && f->head.status == 501 && !atomic_exchange(&s3_of(op)->no_sums, true);
 }
 
-static bool keys_are_old(struct web_op *op, const struct web_fetch *f, const struct s3_error *e)
+/* Asked last: the fetch may have to wait for the answer, with its words. */
+static bool keys_are_old(struct web_op *op, struct web_fetch *f, const struct s3_error *e)
 {
 	struct s3_keys *keys = s3_of(op)->keys;
 
-	return keys && s3_error_is_of_keys(e->code) && s3_keys_refused(keys, f->wall_ns);
+	return keys && s3_error_is_of_keys(e->code) &&
+	       s3_keys_refused(keys, f, s3_error_is_of_expiry(e->code));
 }
 
 int s3_refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_kind kind, enum web_verdict *ret)
@@ -148,14 +150,19 @@ int s3_refused_as(struct web_op *op, struct web_fetch *f, enum s3_request_kind k
 			return f->err.code;
 		f->head.status = 500;
 	}
-	if (elsewhere(op, f, &e) || asks_too_much(op, f) || keys_are_old(op, f, &e)) {
+	if (elsewhere(op, f, &e) || asks_too_much(op, f)) {
+		*ret = WEB_AGAIN;
+		return -ERR_UNREACHABLE;
+	}
+	int code = s3_error_code(kind, f->head.status, e.code, &retry);
+	(void)s3_error_words(&f->err, code, web_label_of(op), f->subject, &f->head, &e);
+	if (keys_are_old(op, f, &e)) {
 		*ret = WEB_AGAIN;
 		return -ERR_UNREACHABLE;
 	}
 	web_fetch_note_refusal(f, e.code);
-	int code = s3_error_code(kind, f->head.status, e.code, &retry);
 	*ret = retry ? WEB_RETRY : WEB_FAIL;
-	return s3_error_words(&f->err, code, web_label_of(op), f->subject, &f->head, &e);
+	return code;
 }
 
 static int object_refused(struct web_op *op, struct web_fetch *f, enum web_verdict *ret)

@@ -137,16 +137,27 @@ int s3_error_code(enum s3_request_kind kind, int status, const char *code, bool 
 	return by_status;
 }
 
-bool s3_error_is_of_keys(const char *code)
+static bool is_one_of(const char *code, const char *const *names, size_t count)
 {
-	static const char *const names[] = {"ExpiredToken",       "TokenRefreshRequired",
-					    "InvalidToken",       "InvalidAccessKeyId",
-					    "XAdminUserNotFound", "SignatureDoesNotMatch"};
-
-	for (size_t i = 0; i < LENGTH(names); i++)
+	for (size_t i = 0; i < count; i++)
 		if (strcmp(code, names[i]) == 0)
 			return true;
 	return false;
+}
+
+bool s3_error_is_of_expiry(const char *code)
+{
+	static const char *const names[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken"};
+
+	return is_one_of(code, names, LENGTH(names));
+}
+
+bool s3_error_is_of_keys(const char *code)
+{
+	static const char *const names[] = {"InvalidAccessKeyId", "XAdminUserNotFound",
+					    "SignatureDoesNotMatch"};
+
+	return is_one_of(code, names, LENGTH(names)) || s3_error_is_of_expiry(code);
 }
 
 static const char *hint_of(const char *code)

@@ -30,6 +30,9 @@ int s3_error_code(enum s3_request_kind kind, int status, const char *code, bool 
 /* Whether other keys may be all that it wants: these have expired, were revoked, or were replaced. */
 bool s3_error_is_of_keys(const char *code);
 
+/* Whether it says of such keys that their time is over, which is so of every request with them. */
+bool s3_error_is_of_expiry(const char *code);
+
 /* One sentence for people. @subject: a key, or what else was asked for. Returns @code. */
 int s3_error_words(struct err *err, int code, const char *label, const char *subject,
 		   const struct response *r, const struct s3_error *e);

@@ -71,6 +71,8 @@ static void some_codes_are_of_the_keys(void **state)
 {
 	assert_true(s3_error_is_of_keys("InvalidAccessKeyId"));
 	assert_true(s3_error_is_of_keys("ExpiredToken"));
+	assert_false(s3_error_is_of_expiry("InvalidAccessKeyId"));
+	assert_true(s3_error_is_of_expiry("ExpiredToken"));
 	assert_false(s3_error_is_of_keys("AccessDenied"));
 	assert_false(s3_error_is_of_keys(""));
 }

@@ -10,14 +10,16 @@
 
 #define RENEW_BEFORE_NS (300 * NS_PER_S)
 #define RETRY_NS        (30 * NS_PER_S) /* a renewal failed, the old keys are still good */
-#define FRESH_NS        (10 * NS_PER_S) /* keys this new are not looked for again when the store refuses them */
+#define FRESH_NS        (10 * NS_PER_S) /* after a search none follows because the store refuses what there is */
 
 struct s3_keys {
 	struct web_source *source;
 	char *profile, *region, *ca_pem;
-	struct list parked; /* fetches; the loop's thread, as all but the five below */
+	struct list parked;  /* fetches; the loop's thread, as all but the five below */
+	struct list refused; /* fetches whose keys the store does not know: they wait for others */
 	bool valid;
-	int64_t since_ns, expiry_ns, renew_ns; /* since 1970 */
+	int64_t expiry_ns, renew_ns; /* since 1970 */
+	int64_t taken_ns, sought_ns; /* of the monotonic clock: when there were keys, when a search ended */
 	struct http_task arrived;
 	/* From the start of a search until arrived() only the pool's thread looks at found, err and status. */
 	struct pool_task search;
@@ -73,46 +75,96 @@ static bool start_search(struct s3_keys *k)
 
 /* ---- the loop's thread ---- */
 
+static bool is_present(struct s3_keys *k, const struct credential *c)
+{
+	struct credential *now = web_credential_now(k->source);
+	bool is = now == c;
+
+	(void)credential_unref(now);
+	return is;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* The present credential stays where it has the keys that were found: it is by it that requests tell whether there are others. */
+static int set_keys(struct s3_keys *k, const struct source_credential *from)
+{
+	struct source *base = &k->source->base;
+	struct credential *now = web_credential_now(k->source);
+	bool same = same_text(now->access_key, from->access_key) &&
+		    same_text(now->secret_key, from->secret_key) &&
+		    same_text(now->session_token, from->session_token);
+
+	(void)credential_unref(now);
+	return same ? 0 : base->kind->set_credential(base, from);
+}
+
 static int take_keys(struct s3_keys *k)
 {
 	const struct source_credential from = {.access_key = k->found.access_key,
 					       .secret_key = k->found.secret_key,
 					       .session_token = k->found.session_token,
 					       .ca_pem = k->ca_pem};
-	struct source *base = &k->source->base;
-	int rc = k->found.expiry_ns > clock_wall_ns()
-			 ? base->kind->set_credential(base, &from)
+	int64_t now_ns = clock_wall_ns();
+	int rc = k->found.expiry_ns > now_ns
+			 ? set_keys(k, &from)
 			 : err_set(&k->err, -EACCES,
 				   "the keys that were found have expired already; is the clock right?");
 
 	if (rc == 0) {
 		k->valid = true;
-		k->since_ns = clock_wall_ns();
+		k->taken_ns = clock_mono_ns();
 		k->expiry_ns = k->found.expiry_ns;
-		k->renew_ns = s3_keys_renew_at(k->since_ns, k->expiry_ns);
+		k->renew_ns = s3_keys_renew_at(now_ns, k->expiry_ns);
 	}
 	aws_keys_done(&k->found);
 	return rc;
+}
+
+/* The first of @list, unlinked; NULL: it is empty. */
+static struct web_fetch *pop(struct list *list)
+{
+	if (list_empty(list))
+		return NULL;
+	struct web_fetch *f = LIST_ENTRY(list->next, struct web_fetch, node);
+	list_remove(&f->node);
+	return f;
+}
+
+/* What waited goes on or ends. What comes meanwhile waits for another search. */
+static void let_go(struct s3_keys *k, int status)
+{
+	const struct err err = k->err;
+	struct list parked, refused;
+
+	list_init(&parked);
+	list_init(&refused);
+	list_splice(&parked, &k->parked);
+	list_splice(&refused, &k->refused);
+	for (struct web_fetch *f; (f = pop(&parked));)
+		web_fetch_unpark(f, status, &err);
+	for (struct web_fetch *f; (f = pop(&refused));) {
+		if (is_present(k, f->credential))
+			web_fetch_end(f, f->err.code); /* with the store's words */
+		else
+			web_fetch_unpark(f, 0, NULL);
+	}
 }
 
 static void on_arrived(struct http_task *task)
 {
 	struct s3_keys *k = CONTAINER_OF(task, struct s3_keys, arrived);
 	int status = k->status == 0 ? take_keys(k) : k->status;
-	struct err err = k->err;
-	struct list parked;
 
+	k->sought_ns = clock_mono_ns();
 	if (status < 0)
 		k->renew_ns = clock_wall_ns() + RETRY_NS;
-	list_init(&parked);
-	list_splice(&parked, &k->parked);
-	while (!list_empty(&parked)) {
-		struct web_fetch *f = LIST_ENTRY(parked.next, struct web_fetch, node);
-		list_remove(&f->node);
-		web_fetch_unpark(f, status, &err);
-	}
+	let_go(k, status);
 	pthread_mutex_lock(&k->lock);
-	bool more = !list_empty(&k->parked); /* their source cannot go */
+	bool more = !list_empty(&k->parked) || !list_empty(&k->refused); /* their source cannot go */
 	k->searching = false;
 	pthread_cond_broadcast(&k->ended);
 	pthread_mutex_unlock(&k->lock);
@@ -125,6 +177,8 @@ bool s3_keys_ready(struct s3_keys *k, struct web_fetch *f)
 {
 	int64_t now_ns = clock_wall_ns();
 
+	if (!list_empty(&f->node)) /* s3_keys_refused() parked it */
+		return false;
 	if (k->valid && now_ns >= k->expiry_ns)
 		k->valid = false;
 	if (k->valid) {
@@ -137,13 +191,20 @@ bool s3_keys_ready(struct s3_keys *k, struct web_fetch *f)
 	return false;
 }
 
-bool s3_keys_refused(struct s3_keys *k, int64_t sent_ns)
+bool s3_keys_refused(struct s3_keys *k, struct web_fetch *f, bool expired)
 {
-	if (sent_ns < k->since_ns) /* with keys from before: others are there by now, or are looked for */
+	int64_t last_ns = expired ? k->taken_ns : k->sought_ns;
+
+	if (!is_present(k, f->credential) || !k->valid) /* there are others, or they are looked for */
 		return true;
-	if (k->valid && clock_wall_ns() - k->since_ns < FRESH_NS)
+	if (clock_mono_ns() - last_ns < FRESH_NS)
 		return false;
-	k->valid = false;
+	if (expired) {
+		k->valid = false;
+	} else {
+		list_push_back(&k->refused, &f->node);
+		(void)start_search(k); /* one may run already */
+	}
 	return true;
 }
 
@@ -158,6 +219,7 @@ int s3_keys_new(struct web_source *s, const char *profile, const char *region, c
 		return -ENOMEM;
 	k->source = s;
 	list_init(&k->parked);
+	list_init(&k->refused);
 	http_task_init(&k->arrived, on_arrived);
 	(void)pthread_mutex_init(&k->lock, NULL);
 	(void)pthread_cond_init(&k->ended, NULL);
@@ -180,7 +242,7 @@ struct s3_keys *s3_keys_free(struct s3_keys *k)
 	while (k->searching)
 		pthread_cond_wait(&k->ended, &k->lock);
 	pthread_mutex_unlock(&k->lock);
-	CHECK(list_empty(&k->parked));
+	CHECK(list_empty(&k->parked) && list_empty(&k->refused));
 	aws_keys_done(&k->found);
 	(void)pthread_cond_destroy(&k->ended);
 	(void)pthread_mutex_destroy(&k->lock);

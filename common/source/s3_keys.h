@@ -24,9 +24,11 @@ struct s3_keys *s3_keys_free(struct s3_keys *k);
 /* Whether @f may be sent now; else it was parked. Starts a search where one is due. */
 MUST_CHECK bool s3_keys_ready(struct s3_keys *k, struct web_fetch *f);
 
-/* The store does not take the keys of a request that was sent at @sent_ns (since 1970): they expired, or somebody revoked them and
- * has put others where they were found. True: there are new ones or they are looked for, and the request is worth another try. */
-MUST_CHECK bool s3_keys_refused(struct s3_keys *k, int64_t sent_ns);
+/* The store does not take the keys of @f, whose words in @f->err say so. @expired: they end with their time, and nobody sends them
+ * any more. Else they may have been revoked and others put where they were found, or this request alone was changed on its way:
+ * others go on with them. True: there are new ones or they are looked for; the fetch is to be tried at once, and s3_keys_ready()
+ * lets it wait. It ends with its words when no others are found. */
+MUST_CHECK bool s3_keys_refused(struct s3_keys *k, struct web_fetch *f, bool expired);
 
 /* When keys that were had at @since_ns and end at @expiry_ns are to be renewed: five minutes before, or for short-lived ones when a
  * quarter of their life is left. Pure. */

@@ -15,6 +15,7 @@ static struct {
 	struct source_loop *loop;
 	atomic_int life_s;          /* of the keys that are given out */
 	atomic_int given, refusing; /* keys given out so far; metadata answers 500 */
+	atomic_int asked;           /* questions to metadata that were refused */
 	atomic_int expired_left;    /* requests of S3 that are told that their token has expired */
 	atomic_bool held;           /* the last web identity had the token of the file */
 	char accept[40];            /* the access key that the store takes; "": the last one given out */
@@ -56,8 +57,10 @@ static enum MHD_Result answer_metadata(struct MHD_Connection *c, const char *pat
 	const char *ttl =
 		MHD_lookup_connection_value(c, MHD_HEADER_KIND, "X-aws-ec2-metadata-token-ttl-seconds");
 
-	if (atomic_load(&fx.refusing))
+	if (atomic_load(&fx.refusing)) {
+		atomic_fetch_add(&fx.asked, 1);
 		return answer(c, 500, "");
+	}
 	if (strcmp(path, "/latest/api/token") == 0)
 		return strcmp(method, "PUT") == 0 && ttl ? answer(c, 200, "session") : answer(c, 400, "");
 	if (!token || strcmp(token, "session") != 0)
@@ -68,7 +71,7 @@ static enum MHD_Result answer_metadata(struct MHD_Connection *c, const char *pat
 										       : answer(c, 404, "");
 }
 
-static enum MHD_Result answer_s3(struct MHD_Connection *c)
+static enum MHD_Result answer_s3(struct MHD_Connection *c, const char *path)
 {
 	const char *auth = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization");
 	const char *given = auth ? strstr(auth, "Credential=GIVEN") : NULL;
@@ -77,7 +80,11 @@ static enum MHD_Result answer_s3(struct MHD_Connection *c)
 
 	if (atomic_fetch_sub(&fx.expired_left, 1) > 0)
 		return answer(c, 400, "<Error><Code>ExpiredToken</Code></Error>");
+	if (strcmp(path, "/bucket/rewritten") == 0)
+		return answer(c, 403, "<Error><Code>SignatureDoesNotMatch</Code></Error>");
 	snprintf(want, sizeof want, "Credential=%s/", fx.accept);
+	if (fx.accept[0] && auth && !strstr(auth, want))
+		return answer(c, 403, "<Error><Code>InvalidAccessKeyId</Code></Error>");
 	/* Of those given out, the last, and the ones before until the last are in use. */
 	bool good = fx.accept[0] ? auth && strstr(auth, want)
 				 : given && sscanf(given, "Credential=GIVEN%d/", &n) == 1 &&
@@ -110,7 +117,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 			       ? answer_keys(c, true)
 			       : answer(c, 400,
 					"<E><Error><Code>InvalidIdentityToken</Code><Message>no</Message></Error></E>");
-	return answer_s3(c);
+	return answer_s3(c, path);
 }
 
 /* ---- fixture ---- */
@@ -143,6 +150,7 @@ static int test_setup(void **state)
 	atomic_store(&fx.life_s, 3600);
 	atomic_store(&fx.given, 0);
 	atomic_store(&fx.refusing, 0);
+	atomic_store(&fx.asked, 0);
 	atomic_store(&fx.expired_left, 0);
 	fx.accept[0] = '\0';
 	return 0;
@@ -200,10 +208,10 @@ static struct source *make(const char *profile)
 }
 
 /* Reads an object of one byte; its words must hold @words unless @code is 0. */
-static void reads(struct source *s, int code, const char *words)
+static void reads_key(struct source *s, const char *key, int code, const char *words)
 {
 	const struct source_read_request r = {
-		.key = "k",
+		.key = key,
 		.length = 1,
 		.object_size = 1,
 		.validator = {.kind = VALIDATOR_STRONG, .len = 1, .bytes = "e"}};
@@ -214,6 +222,11 @@ static void reads(struct source *s, int code, const char *words)
 	if (rc != code || (words && !strstr(w.err.text, words)))
 		fail_msg("%d: %s", rc, w.err.text);
 	waiter_clear(&w);
+}
+
+static void reads(struct source *s, int code, const char *words)
+{
+	reads_key(s, "k", code, words);
 }
 
 static void once(const char *profile, int code, const char *words)
@@ -330,6 +343,40 @@ static void keys_that_the_store_calls_expired_are_looked_for_anew(void **state)
 	source_free(s);
 }
 
+/* A proxy rewrites one key, so that its signature never fits: a search is worth a try, and is all that comes of it. Meanwhile
+ * the keys of another source are replaced. */
+static void keys_that_the_store_does_not_know_are_looked_for_while_others_go_on(void **state)
+{
+	static const char one[] = "[p]\naws_access_key_id=ONE\naws_secret_access_key=s\n";
+	static const char two[] = "[p]\naws_access_key_id=TWO\naws_secret_access_key=s\n";
+	setenv("AWS_SHARED_CREDENTIALS_FILE", file_with("credentials", one), 1);
+	struct source *s = make(NULL), *replaced = make("p");
+	int64_t start_ns = clock_mono_ns();
+
+	reads(s, 0, NULL);
+	accept_key("ONE");
+	reads(replaced, 0, NULL);
+	fx.accept[0] = '\0';
+	atomic_store(&fx.refusing, 1);
+	/* The search was a moment ago, and none runs before ten seconds have passed. */
+	while (atomic_load(&fx.asked) == 0 && clock_mono_ns() - start_ns < 40 * NS_PER_S) {
+		reads_key(s, "rewritten", -EACCES, "SignatureDoesNotMatch");
+		reads(s, 0, NULL);
+		usleep(10000);
+	}
+	assert_in_range(clock_mono_ns() - start_ns, 9 * NS_PER_S, 39 * NS_PER_S);
+	int asked = atomic_load(&fx.asked);
+	for (int i = 0; i < 20; i++)
+		reads_key(s, "rewritten", -EACCES, "SignatureDoesNotMatch");
+	assert_int_equal(atomic_load(&fx.asked), asked); /* a search that failed counts too */
+	assert_int_equal(atomic_load(&fx.given), 1);
+	file_with("credentials", two);
+	accept_key("TWO");
+	reads(replaced, 0, NULL);
+	source_free(replaced);
+	source_free(s);
+}
+
 static void the_time_of_renewal_is_five_minutes_before_or_a_quarter(void **state)
 {
 	const int64_t s = NS_PER_S;
@@ -369,6 +416,7 @@ int main(void)
 		TEST(keys_are_renewed_before_they_expire),
 		TEST(keys_of_a_web_identity_are_renewed_before_they_expire),
 		TEST(keys_that_the_store_calls_expired_are_looked_for_anew),
+		TEST(keys_that_the_store_does_not_know_are_looked_for_while_others_go_on),
 		TEST(the_time_of_renewal_is_five_minutes_before_or_a_quarter),
 		TEST(a_source_may_go_while_its_keys_are_looked_for),
 	};
