@@ -5,7 +5,9 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/source/s3_keys.h"
 
@@ -19,7 +21,18 @@ static struct {
 	atomic_int expired_left;    /* requests of S3 that are told that their token has expired */
 	atomic_bool held;           /* the last web identity had the token of the file */
 	char accept[40];            /* the access key that the store takes; "": the last one given out */
+	atomic_int ahead_s;         /* so far the clock that people set is ahead */
 } fx;
+
+/* Before that of libc, for this program: to set the machine's clock is not for a test. */
+int clock_gettime(clockid_t id, struct timespec *ret)
+{
+	long rc = syscall(SYS_clock_gettime, id, ret);
+
+	if (rc == 0 && id == CLOCK_REALTIME)
+		ret->tv_sec += atomic_load(&fx.ahead_s);
+	return (int)rc;
+}
 
 /* ---- the stand-in ---- */
 
@@ -151,6 +164,7 @@ static int test_setup(void **state)
 	atomic_store(&fx.given, 0);
 	atomic_store(&fx.refusing, 0);
 	atomic_store(&fx.asked, 0);
+	atomic_store(&fx.ahead_s, 0);
 	atomic_store(&fx.expired_left, 0);
 	fx.accept[0] = '\0';
 	return 0;
@@ -343,6 +357,20 @@ static void keys_that_the_store_calls_expired_are_looked_for_anew(void **state)
 	source_free(s);
 }
 
+static void a_refusal_is_one_also_when_the_clock_was_set_back(void **state)
+{
+	struct source *s = make(NULL);
+
+	atomic_store(&fx.ahead_s, 600);
+	reads(s, 0, NULL);
+	atomic_store(&fx.ahead_s, 0);
+	atomic_store(&fx.expired_left, 1000);
+	reads(s, -EACCES, "ExpiredToken");
+	reads_key(s, "rewritten", -EACCES, "ExpiredToken");
+	assert_int_equal(atomic_load(&fx.expired_left), 998);
+	source_free(s);
+}
+
 /* A proxy rewrites one key, so that its signature never fits: a search is worth a try, and is all that comes of it. Meanwhile
  * the keys of another source are replaced. */
 static void keys_that_the_store_does_not_know_are_looked_for_while_others_go_on(void **state)
@@ -416,6 +444,7 @@ int main(void)
 		TEST(keys_are_renewed_before_they_expire),
 		TEST(keys_of_a_web_identity_are_renewed_before_they_expire),
 		TEST(keys_that_the_store_calls_expired_are_looked_for_anew),
+		TEST(a_refusal_is_one_also_when_the_clock_was_set_back),
 		TEST(keys_that_the_store_does_not_know_are_looked_for_while_others_go_on),
 		TEST(the_time_of_renewal_is_five_minutes_before_or_a_quarter),
 		TEST(a_source_may_go_while_its_keys_are_looked_for),
