@@ -220,6 +220,10 @@ int body_open(struct tier *t, const struct body_spec *spec, uint64_t charged, bo
 		tier_add(t, b->share, physical);
 		tier_came(t, b->share, sealed);
 	}
+	if (charged && sealed && !charged_sealed)
+		(void)atomic_fetch_add(&t->sealed, 1);
+	if (charged && !sealed && charged_sealed)
+		(void)atomic_fetch_sub(&t->sealed, 1);
 	b->charged = charged ? charged : physical;
 	if (!sealed)
 		note(b, JOURNAL_OPEN);
@@ -267,6 +271,11 @@ uint64_t body_charged(struct body *b)
 	return bytes;
 }
 
+static uint64_t block_charge(const struct body *b, uint64_t block)
+{
+	return tier_round(MIN(SIDECAR_BLOCK_BYTES, b->size - block * SIDECAR_BLOCK_BYTES));
+}
+
 int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len)
 {
 	uint64_t offset = first * SIDECAR_BLOCK_BYTES;
@@ -282,6 +291,7 @@ int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len)
 		body_discharge(b, charge);
 		return r;
 	}
+	uint64_t again = 0; /* bytes that were charged already */
 	for (size_t at = 0; at < len; at += SIDECAR_BLOCK_BYTES) {
 		uint64_t block = first + at / SIDECAR_BLOCK_BYTES;
 		bool fresh = !sidecar_has(b->map, block);
@@ -289,16 +299,23 @@ int body_write(struct body *b, uint64_t first, const uint8_t *bytes, size_t len)
 			    crc32c(0, bytes + at, MIN(len - at, SIDECAR_BLOCK_BYTES)));
 		if (fresh)
 			(void)atomic_fetch_add(&b->have, 1);
+		else
+			again += block_charge(b, block);
 	}
+	if (again)
+		body_discharge(b, again);
 	return 0;
 }
 
 void body_forget(struct body *b, uint64_t block)
 {
 	(void)pthread_mutex_lock(&b->lock);
-	if (!atomic_load(&b->sealed) && sidecar_clear(b->map, block))
+	bool gone = !atomic_load(&b->sealed) && sidecar_clear(b->map, block);
+	if (gone)
 		(void)atomic_fetch_sub(&b->have, 1);
 	(void)pthread_mutex_unlock(&b->lock);
+	if (gone) /* its room stays taken on the disk until it is written anew, which charges it again */
+		body_discharge(b, block_charge(b, block));
 }
 
 /* A block that cannot be read back is absent again; a sealed body is never changed, its owner drops it whole. */

@@ -418,17 +418,15 @@ struct cache_object *cache_ref(struct cache_object *o)
 /* What a process that starts must know of it. That a sealed object was used is noted once in a while only. */
 static void note_put(struct cache_object *o, const struct index_entry *e)
 {
+	struct cache *c = o->cache;
 	struct tier *t = o->body->tier;
 	if (e->sealed && e->used_ns / USE_NOTED_NS == o->noted_ns / USE_NOTED_NS &&
 	    !atomic_load(&t->noting_all))
 		return;
-	tier_note(t, &(struct journal_record){.id = e->id,
-					      .bytes = e->bytes,
-					      .used_ns = e->used_ns,
-					      .share = o->body->share_name,
-					      .kind = e->sealed ? JOURNAL_SEALED : JOURNAL_PARTIAL});
-	if (journal_records(t->journal) > restore_records_max(t))
-		keeper_poke(o->cache);
+	struct journal_record r = restore_record(c, e);
+	tier_note(t, &r);
+	if (restore_is_due(t))
+		keeper_poke(c);
 }
 
 /* The object's last reference went: what the tiers hold of it goes to the index. Under cache.lock. */
@@ -446,7 +444,8 @@ static void table_remove(struct cache *c, struct cache_object *o)
 				.used_ns = atomic_load(&o->used_ns),
 				.share = o->body->share,
 				.tier = (uint8_t)(o->body->tier - c->tiers),
-				.sealed = atomic_load(&o->body->sealed)};
+				.sealed = atomic_load(&o->body->sealed),
+				.mark = o->body->tier->mark}; /* noted below if that matters */
 	ledger_put(o, o->body->tier, e.bytes);
 	if (index_put(&c->index, &e) != 0) {
 		ledger_remove(o);

@@ -83,20 +83,19 @@ const struct index_entry *index_find(const struct index *x, const struct hash256
 	return e->bytes ? e : NULL;
 }
 
-bool index_confirm(struct index *x, const struct hash256 *id)
+void index_confirm(struct index *x, const struct hash256 *id, uint64_t bytes)
 {
-	struct index_entry *e = x->slot_count ? &x->slots[slot_of(x, id)] : NULL;
-	if (!e || !e->bytes)
-		return false;
+	struct index_entry *e = &x->slots[slot_of(x, id)];
+	CHECK(e->bytes && bytes);
 	e->claimed = false;
-	return true;
+	e->bytes = bytes;
 }
 
 size_t index_marked(struct index *x, uint8_t tier, uint8_t mark, size_t *at, struct index_entry *ret,
 		    size_t max)
 {
-	size_t n = 0;
-	for (; *at < x->slot_count && n < max; ++*at) {
+	size_t n = 0, end = MIN(*at + INDEX_SLOTS_AT_ONCE, x->slot_count);
+	for (; *at < end && n < max; ++*at) {
 		struct index_entry *e = &x->slots[*at];
 		if (!e->bytes || e->tier != tier || e->mark == mark)
 			continue;
@@ -106,12 +105,14 @@ size_t index_marked(struct index *x, uint8_t tier, uint8_t mark, size_t *at, str
 	return n;
 }
 
-size_t index_claimed(const struct index *x, uint8_t tier, struct hash256 *ret, size_t max)
+size_t index_claimed(const struct index *x, uint8_t tier, size_t *at, struct hash256 *ret, size_t max)
 {
-	size_t n = 0;
-	for (size_t i = 0; i < x->slot_count && n < max; i++)
-		if (x->slots[i].bytes && x->slots[i].claimed && x->slots[i].tier == tier)
-			ret[n++] = x->slots[i].id;
+	size_t n = 0, end = MIN(*at + INDEX_SLOTS_AT_ONCE, x->slot_count);
+	for (; *at < end && n < max; ++*at) {
+		const struct index_entry *e = &x->slots[*at];
+		if (e->bytes && e->claimed && e->tier == tier)
+			ret[n++] = e->id;
+	}
 	return n;
 }
 

@@ -13,7 +13,8 @@
 #include "common/base/attr.h"
 #include "common/base/hash.h"
 
-#define INDEX_ENTRIES_MAX ((size_t)4 << 20) /* objects more than this are not kept */
+#define INDEX_SLOTS_AT_ONCE 8192
+#define INDEX_ENTRIES_MAX   ((size_t)4 << 20) /* objects more than this are not kept */
 
 struct index_entry {
 	struct hash256 id;
@@ -43,16 +44,17 @@ bool index_take(struct index *x, const struct hash256 *id, struct index_entry *r
 /* Borrowed until the next change; NULL when there is none. */
 const struct index_entry *index_find(const struct index *x, const struct hash256 *id);
 
-/* The files of a claimed entry are there. False: there is no such entry. */
-bool index_confirm(struct index *x, const struct hash256 *id);
+/* The files of an entry are there, and have @bytes (above 0). */
+void index_confirm(struct index *x, const struct hash256 *id, uint64_t bytes);
 
-/* Copies of up to @max entries of @tier that have not @mark (1 to 3), which they get now; from slot *@at on, which moves. 0: the
- * end was reached. Entries may change their slots between calls; who wants all asks from slot 0 again until there are none. */
+/* Copies of up to @max entries of @tier that have not @mark (1 to 3), which they get now, from slot *@at on. At most
+ * INDEX_SLOTS_AT_ONCE slots are looked at; *@at moves behind them, and the last is slot_count - 1. Entries may change their slots
+ * between calls: who wants all asks from slot 0 again until there are none. */
 size_t index_marked(struct index *x, uint8_t tier, uint8_t mark, size_t *at, struct index_entry *ret,
 		    size_t max);
 
-/* The ids of up to @max entries of @tier that are still claimed. */
-size_t index_claimed(const struct index *x, uint8_t tier, struct hash256 *ret, size_t max);
+/* The ids of up to @max entries of @tier that are still claimed; *@at as above. */
+size_t index_claimed(const struct index *x, uint8_t tier, size_t *at, struct hash256 *ret, size_t max);
 
 /* The number by which a policy knows an object. */
 uint64_t index_key(const struct hash256 *id);

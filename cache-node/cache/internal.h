@@ -197,6 +197,8 @@ bool object_is_sealed(const struct cache_object *o); /* under object.lock */
 MUST_CHECK int keeper_start(struct cache *c);
 void keeper_stop(struct cache *c);
 void keeper_poke(struct cache *c);
+/* Evicts what has to go now. The keeper's thread alone. */
+void keeper_make_room(struct cache *c);
 /* Removes the files of an object that nobody refers to, and tells what went; cache_get() of it waits meanwhile. Bytes set free;
  * 0: it is not there any more, or in use. Under cache.lock, which it lets go meanwhile. */
 uint64_t keeper_drop_indexed(struct cache *c, uint64_t key, size_t tier, enum cache_cause cause,

@@ -7,100 +7,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
 #include "common/base/fd.h"
-#include "common/base/hash.h"
 
-#define MAGIC "LDRINDX\1" /* the version is its last byte */
-
-enum {
-	AT_BOOT = 8,
-	AT_SALT = 24,
-	HEADER_USED = 32, /* of the header */
-	AT_BYTES = 32,
-	AT_USED = 40,
-	AT_SHARE = 48,
-	AT_KIND = 56, /* of a record; the id is at 0 */
-	AT_CRC = 60,  /* of both */
-	BATCH_RECORDS = 256,
-};
+enum { BATCH_RECORDS = 256 };
 
 static const char name_now[] = "index", name_next[] = "index.next";
-
-/* ---- the codec ---- */
-
-static uint32_t checksum(const uint8_t *bytes, uint64_t salt)
-{
-	uint8_t le[8];
-	put_le64(le, salt);
-	return crc32c(crc32c(0, le, sizeof le), bytes, AT_CRC);
-}
-
-void journal_encode_header(const uint8_t boot[SIDECAR_BOOT_BYTES], uint64_t salt,
-			   uint8_t out[JOURNAL_RECORD_BYTES])
-{
-	memset(out, 0, JOURNAL_RECORD_BYTES);
-	memcpy(out, MAGIC, sizeof MAGIC - 1);
-	memcpy(out + AT_BOOT, boot, SIDECAR_BOOT_BYTES);
-	put_le64(out + AT_SALT, salt);
-	put_le32(out + AT_CRC, checksum(out, 0));
-}
-
-void journal_encode(const struct journal_record *r, uint64_t salt, uint8_t out[JOURNAL_RECORD_BYTES])
-{
-	memset(out, 0, JOURNAL_RECORD_BYTES);
-	memcpy(out, r->id.bytes, HASH256_BYTES);
-	put_le64(out + AT_BYTES, r->bytes);
-	put_le64(out + AT_USED, (uint64_t)r->used_ns);
-	put_le64(out + AT_SHARE, r->share);
-	out[AT_KIND] = (uint8_t)r->kind;
-	put_le32(out + AT_CRC, checksum(out, salt));
-}
-
-static bool all_zero(const uint8_t *p, size_t len)
-{
-	while (len > 0 && *p == 0) {
-		p++;
-		len--;
-	}
-	return len == 0;
-}
-
-int journal_decode_header(const uint8_t in[JOURNAL_RECORD_BYTES], const uint8_t boot[SIDECAR_BOOT_BYTES],
-			  uint64_t *ret_salt)
-{
-	if (memcmp(in, MAGIC, sizeof MAGIC - 1) != 0 || get_le32(in + AT_CRC) != checksum(in, 0) ||
-	    !all_zero(in + HEADER_USED, AT_CRC - HEADER_USED))
-		return -ERR_CORRUPT;
-	*ret_salt = get_le64(in + AT_SALT);
-	return memcmp(in + AT_BOOT, boot, SIDECAR_BOOT_BYTES) == 0 ? 0 : -ESTALE;
-}
-
-int journal_decode(const uint8_t in[JOURNAL_RECORD_BYTES], uint64_t salt, struct journal_record *ret)
-{
-	uint64_t bytes = get_le64(in + AT_BYTES), used = get_le64(in + AT_USED);
-	uint8_t kind = in[AT_KIND];
-
-	if (get_le32(in + AT_CRC) != checksum(in, salt) || kind > JOURNAL_SEALED || used > INT64_MAX ||
-	    bytes > INT64_MAX || (bytes > 0) != (kind >= JOURNAL_PARTIAL) ||
-	    !all_zero(in + AT_KIND + 1, AT_CRC - AT_KIND - 1))
-		return -ERR_CORRUPT;
-	*ret = (struct journal_record){.bytes = bytes,
-				       .used_ns = (int64_t)used,
-				       .share = get_le64(in + AT_SHARE),
-				       .kind = (enum journal_kind)kind};
-	memcpy(ret->id.bytes, in, HASH256_BYTES);
-	return 0;
-}
-
-/* ---- the file ---- */
 
 /* It is not believed any more, by nobody: without its name a process that starts looks at all files. Under the lock. */
 static void forget(struct journal *j)
 {
-	(void)unlinkat(j->dir_fd, name_now, 0);
+	if (unlinkat(j->dir_fd, name_now, 0) != 0)
+		(void)!ftruncate(j->fd, 0); /* then it has no header */
 	j->fd = fd_close(j->fd);
 	j->bytes = 0;
 }
@@ -155,17 +74,23 @@ void journal_done(struct journal *j)
 	(void)pthread_mutex_destroy(&j->lock);
 }
 
-/* Decodes what was there at the start; each good record goes to @visit, if that is not NULL. */
-static int walk(const struct journal *j, int (*visit)(void *ctx, const struct journal_record *r), void *ctx)
+/* What was there at the start, for who reads it while others append, or give it up. */
+struct found {
+	int fd;
+	uint64_t salt, bytes;
+};
+
+/* Decodes it; each good record goes to @visit, if that is not NULL. */
+static int walk(const struct found *f, int (*visit)(void *ctx, const struct journal_record *r), void *ctx)
 {
 	uint8_t bytes[BATCH_RECORDS * JOURNAL_RECORD_BYTES];
 	struct journal_record record;
 	int r = 0;
-	for (uint64_t at = JOURNAL_RECORD_BYTES; at < j->found && r == 0; at += sizeof bytes) {
-		size_t len = (size_t)MIN(j->found - at, sizeof bytes);
-		r = fd_pread_full(j->fd, bytes, len, at);
+	for (uint64_t at = JOURNAL_RECORD_BYTES; at < f->bytes && r == 0; at += sizeof bytes) {
+		size_t len = (size_t)MIN(f->bytes - at, sizeof bytes);
+		r = fd_pread_full(f->fd, bytes, len, at);
 		for (size_t i = 0; i < len && r == 0; i += JOURNAL_RECORD_BYTES) {
-			r = journal_decode(bytes + i, j->salt, &record);
+			r = journal_decode(bytes + i, f->salt, &record);
 			if (r == 0 && visit)
 				r = visit(ctx, &record);
 		}
@@ -175,17 +100,24 @@ static int walk(const struct journal *j, int (*visit)(void *ctx, const struct jo
 
 int journal_read(struct journal *j, int (*visit)(void *ctx, const struct journal_record *r), void *ctx)
 {
-	if (!journal_counts(j) || !j->found)
+	(void)pthread_mutex_lock(&j->lock);
+	struct found f = {.fd = j->fd >= 0 && j->found ? fcntl(j->fd, F_DUPFD_CLOEXEC, 3) : -1,
+			  .salt = j->salt,
+			  .bytes = j->found};
+	j->found = 0;
+	(void)pthread_mutex_unlock(&j->lock);
+	if (f.fd < 0)
 		return -ENOENT;
-	int r = walk(j, NULL, NULL); /* every record is looked at before the first is believed */
+	int r = walk(&f, NULL, NULL); /* every record is looked at before the first is believed */
 	if (r) {
 		(void)pthread_mutex_lock(&j->lock);
-		forget(j);
+		if (j->fd >= 0)
+			forget(j);
 		(void)pthread_mutex_unlock(&j->lock);
 	} else {
-		r = walk(j, visit, ctx);
+		r = walk(&f, visit, ctx);
 	}
-	j->found = 0;
+	(void)fd_close(f.fd);
 	return r;
 }
 
@@ -259,13 +191,15 @@ int journal_begin(struct journal *j)
 	return written ? 0 : -EIO;
 }
 
-void journal_fill(struct journal *j, const struct journal_record *r, size_t count)
+bool journal_fill(struct journal *j, const struct journal_record *r, size_t count)
 {
 	(void)pthread_mutex_lock(&j->lock);
 	for (size_t i = 0; i < count && j->next_fd >= 0; i += BATCH_RECORDS)
 		if (!append_next(j, r + i, MIN(count - i, (size_t)BATCH_RECORDS)))
 			forget_next(j);
+	bool there = j->next_fd >= 0;
 	(void)pthread_mutex_unlock(&j->lock);
+	return there;
 }
 
 void journal_commit(struct journal *j)
@@ -280,5 +214,13 @@ void journal_commit(struct journal *j)
 		j->bytes = j->next_bytes;
 		j->next_fd = -1;
 	}
+	(void)pthread_mutex_unlock(&j->lock);
+}
+
+void journal_abandon(struct journal *j)
+{
+	(void)pthread_mutex_lock(&j->lock);
+	if (j->next_fd >= 0)
+		forget_next(j);
 	(void)pthread_mutex_unlock(&j->lock);
 }

@@ -84,8 +84,11 @@ bool journal_counts(struct journal *j);
 
 /* Begins the next log: from now on changes are noted there, too. 0, -errno. */
 MUST_CHECK int journal_begin(struct journal *j);
-/* The same as journal_note() of @count records that are no changes, to the next log alone. */
-void journal_fill(struct journal *j, const struct journal_record *r, size_t count);
+/* The same as journal_note() of @count records that are no changes, to the next log alone. False: that could not be written, and
+ * is not made any more. */
+bool journal_fill(struct journal *j, const struct journal_record *r, size_t count);
+/* The next log is not wanted any more. */
+void journal_abandon(struct journal *j);
 /* The next log holds everything: it is the log. Where it could not be written, there is none. */
 void journal_commit(struct journal *j);
 

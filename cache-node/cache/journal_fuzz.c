@@ -2,7 +2,7 @@
  * A header and records of a tier's log over bytes nobody vouches for, their checksums made good, for else nothing but those is
  * tried; what is taken must survive a round trip.
  *
- * Decoders: cache-node/cache/journal.c
+ * Decoders: cache-node/cache/journal_record.c
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -65,7 +65,7 @@ static void leave(const struct place *p, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		struct journal_record r = record(i, (enum journal_kind)(i % 4));
 		if (i % 2)
-			journal_fill(&j, &r, 1);
+			assert_true(journal_fill(&j, &r, 1));
 		else
 			journal_note(&j, &r);
 	}

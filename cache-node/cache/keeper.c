@@ -122,6 +122,11 @@ static void evict(struct cache *c)
 		evict_tier(c, i);
 }
 
+void keeper_make_room(struct cache *c)
+{
+	evict(c);
+}
+
 static void *run(void *arg)
 {
 	struct cache *c = arg;
@@ -134,7 +139,7 @@ static void *run(void *arg)
 		evict(c);
 		restore_renew(c);
 		if (atomic_exchange(&c->ttls_changed, false) || clock_mono_ns() >= look_ns)
-			look_ns = expire_run(c);
+			look_ns = MIN(expire_run(c), restore_next_ns(c));
 		(void)pthread_mutex_lock(&c->keeper_lock);
 		c->keeper_idle = !c->keeper_poked;
 		(void)pthread_cond_broadcast(&c->keeper_rests);

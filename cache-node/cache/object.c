@@ -23,8 +23,9 @@ static struct body_spec body_spec_of(const struct cache_object *o)
 	return s;
 }
 
-/* What the tiers hold of it, or nothing, is known now; @known: its entry of the index, NULL without one. Under file_lock. */
-static void lookup_ends(struct cache_object *o, struct body *b, const struct index_entry *known)
+/* What the tiers hold of it, or nothing, is known now; @known: its entry of the index, NULL without one, which it left when the
+ * tier's log had @mark. Under file_lock. */
+static void lookup_ends(struct cache_object *o, struct body *b, const struct index_entry *known, uint8_t mark)
 {
 	struct cache *c = o->cache;
 	size_t tier = b ? (size_t)(b->tier - c->tiers) : CACHE_TIERS_MAX;
@@ -34,7 +35,10 @@ static void lookup_ends(struct cache_object *o, struct body *b, const struct ind
 	if (known) {
 		o->listed = (uint8_t)(known->tier + 1);
 		o->share = known->share;
-		o->noted_ns = moves ? 0 : known->used_ns;
+		const struct tier *t = &c->tiers[known->tier];
+		bool unnoted = lost || moves || atomic_load(&t->noting_all) || t->mark != mark;
+		o->noted_ns = unnoted ? 0 : known->used_ns;
+		atomic_store(&o->used_ns, known->used_ns);
 	}
 	if (lost || moves)
 		ledger_remove(o);
@@ -75,6 +79,7 @@ void object_lookup(struct cache_object *o)
 	}
 	(void)pthread_mutex_lock(&c->lock);
 	bool indexed = index_take(&c->index, &o->id, &known);
+	uint8_t mark = indexed ? c->tiers[known.tier].mark : 0;
 	(void)pthread_mutex_unlock(&c->lock);
 	for (size_t i = 0; i < c->tier_count && !b; i++) {
 		bool here = indexed && known.tier == i;
@@ -86,7 +91,7 @@ void object_lookup(struct cache_object *o)
 	if (b)
 		adopt(c, b, &spec);
 	bool seal = b && o->size && body_full(b) && !atomic_load(&b->sealed) && body_seal(b) == 0;
-	lookup_ends(o, b, indexed ? &known : NULL);
+	lookup_ends(o, b, indexed ? &known : NULL, mark);
 	(void)pthread_mutex_unlock(&o->file_lock);
 	if (seal && c->sealed)
 		c->sealed(c->ctx, &o->id);

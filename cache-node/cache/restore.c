@@ -15,8 +15,9 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define BATCH    256 /* objects told of under one lock */
-#define RETRY_NS (60 * NS_PER_S)
+#define DROPS_AT_ONCE 32  /* objects whose files go under one lock */
+#define BATCH         256 /* objects told of under one lock */
+#define RETRY_NS      (60 * NS_PER_S)
 
 /* ---- what the files show ---- */
 
@@ -61,7 +62,7 @@ static bool read_header(struct tier *t, const struct hash256 *id, struct sidecar
 }
 
 /* As a log notes it. */
-static struct journal_record record_of(struct cache *c, const struct index_entry *e)
+struct journal_record restore_record(struct cache *c, const struct index_entry *e)
 {
 	return (struct journal_record){.id = e->id,
 				       .bytes = e->bytes,
@@ -70,14 +71,56 @@ static struct journal_record record_of(struct cache *c, const struct index_entry
 				       .kind = e->sealed ? JOURNAL_SEALED : JOURNAL_PARTIAL};
 }
 
-/* Whether the object is known; what is claimed is confirmed by its data, if there is a sidecar. */
-static bool settle_known(struct cache *c, struct tier *t, const struct hash256 *id, enum tier_file file)
+/* Out of the index, as if it had never been in it. Under cache.lock. */
+static void unlearn(struct cache *c, const struct hash256 *id)
 {
-	const struct index_entry *e = index_find(&c->index, id);
-	struct stat side;
-	if (e && e->claimed && file != TIER_SIDE && stat_file(t, id, TIER_SIDE, &side))
-		(void)index_confirm(&c->index, id);
-	return e != NULL;
+	struct index_entry e;
+	if (!index_take(&c->index, id, &e))
+		return;
+	ledger_remove_indexed(c, &e);
+	tier_give(&c->tiers[e.tier], e.share, e.bytes);
+	tier_left(&c->tiers[e.tier], e.share, e.sealed);
+}
+
+/* A claim whose files are there, with so many bytes. */
+static void confirm(struct cache *c, const struct index_entry *e, uint64_t bytes)
+{
+	struct tier *t = &c->tiers[e->tier];
+	struct index_entry now = *e;
+	now.bytes = bytes;
+	index_confirm(&c->index, &now.id, bytes);
+	if (bytes == e->bytes)
+		return;
+	tier_give(t, e->share, e->bytes);
+	tier_add(t, e->share, bytes);
+	ledger_restore_indexed(c, &now);
+	struct journal_record r = restore_record(c, &now);
+	tier_note(t, &r);
+}
+
+/* Whether the object is known; what is claimed is held against its files. */
+static bool settle_known(struct cache *c, size_t tier, const struct hash256 *id, enum tier_file file)
+{
+	const struct index_entry *found = index_find(&c->index, id);
+	struct stat data, side;
+	if (!found || !found->claimed || found->tier != tier || file == TIER_SIDE)
+		return found != NULL;
+	struct index_entry e = *found;
+	if (e.sealed != (file == TIER_DATA)) {
+		unlearn(c, id); /* it is measured as if nobody had claimed it */
+		return false;
+	}
+	if (stat_file(&c->tiers[tier], id, file, &data) && stat_file(&c->tiers[tier], id, TIER_SIDE, &side))
+		confirm(c, &e, MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1));
+	return true;
+}
+
+/* When a file was filled or used last, nanoseconds since 1970. */
+static int64_t time_of(const struct stat *st)
+{
+	if (st->st_mtim.tv_sec < 0 || st->st_mtim.tv_sec >= INT64_MAX / NS_PER_S)
+		return 0;
+	return (int64_t)st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
 }
 
 /* One file of the scan, and the header of its sidecar, NULL without one. Under cache.lock, so that no object comes to life
@@ -87,8 +130,10 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 {
 	struct tier *t = &c->tiers[tier];
 	struct stat data, side;
-	if (cache_find(c, id) || settle_known(c, t, id, file))
+	if (cache_find(c, id) || settle_known(c, tier, id, file))
 		return;
+	if (c->evicting && hash256_compare(&c->evicting_id, id) == 0)
+		return; /* it goes at this moment */
 	bool has_data = stat_file(t, id, file == TIER_PART ? TIER_PART : TIER_DATA, &data);
 	bool has_part = file == TIER_SIDE && !has_data && stat_file(t, id, TIER_PART, &data);
 	bool has_side = stat_file(t, id, TIER_SIDE, &side);
@@ -101,7 +146,7 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 	if (usable) {
 		e.bytes = MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1);
 		e.share = h ? share_of_name(&c->shares, h->share) : SHARE_NOBODYS;
-		e.used_ns = (int64_t)data.st_mtim.tv_sec * NS_PER_S + data.st_mtim.tv_nsec;
+		e.used_ns = time_of(&data);
 		usable = index_put(&c->index, &e) == 0;
 	}
 	if (!usable) {
@@ -111,7 +156,7 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 	found_add(found, index_key(id), e.used_ns);
 	tier_add(t, e.share, e.bytes);
 	tier_came(t, e.share, e.sealed);
-	struct journal_record r = record_of(c, &e);
+	struct journal_record r = restore_record(c, &e);
 	tier_note(t, &r);
 }
 
@@ -179,24 +224,22 @@ static void restore(struct cache *c, size_t tier, struct found_list *found)
 	}
 }
 
-/* What the log claims and no file shows is not there. */
+/* What the log claims and no file shows is not there. Entries may change their slots meanwhile: a false claim that is missed is
+ * found when it is used, or at the next start. */
 static void drop_claims(struct cache *c, size_t tier)
 {
 	struct tier *t = &c->tiers[tier];
-	struct hash256 ids[BATCH];
-	struct index_entry e;
+	struct hash256 ids[DROPS_AT_ONCE];
 	uint64_t count = 0;
-	for (size_t n = BATCH; n == BATCH;) {
+	size_t at = 0;
+	for (bool end = false; !end && !atomic_load(&c->quit);) {
 		(void)pthread_mutex_lock(&c->lock);
-		n = index_claimed(&c->index, (uint8_t)tier, ids, BATCH);
+		size_t n = index_claimed(&c->index, (uint8_t)tier, &at, ids, DROPS_AT_ONCE);
 		for (size_t i = 0; i < n; i++) {
-			if (!index_take(&c->index, &ids[i], &e))
-				continue;
-			ledger_remove_indexed(c, &e);
-			tier_give(t, e.share, e.bytes);
-			tier_left(t, e.share, e.sealed);
-			tier_unlink(t, &e.id); /* a half of it may be there */
+			unlearn(c, &ids[i]);
+			tier_unlink(t, &ids[i]); /* a half of it may be there */
 		}
+		end = at >= c->index.slot_count;
 		(void)pthread_mutex_unlock(&c->lock);
 		count += n;
 	}
@@ -214,6 +257,7 @@ static void scan_tier(struct cache *c, size_t tier)
 		char folder[3];
 		(void)snprintf(folder, sizeof folder, "%02x", i);
 		whole = scan_folder(c, tier, folder, &found) && whole;
+		keeper_make_room(c); /* who fills does not wait for the end of this */
 	}
 	restore(c, tier, &found);
 	(void)mem_free(found.items);
@@ -276,7 +320,7 @@ static void believe(struct claims *l, struct index_entry *e)
 	tier_add(t, e->share, e->bytes);
 	tier_came(t, e->share, e->sealed);
 	ledger_restore_indexed(c, e);
-	t->claimed++;
+	(void)atomic_fetch_add(&t->claimed, 1);
 }
 
 static int younger_entry_first(const void *a, const void *b)
@@ -326,26 +370,29 @@ static void load_tier(struct cache *c, size_t tier)
 
 /* ---- the next log ---- */
 
-/* What is indexed, once at least. */
-static void fill_indexed(struct cache *c, size_t tier, uint8_t mark)
+/* What is indexed, once at least; what is put meanwhile is noted by who puts it. False: the log cannot be written. */
+static bool fill_indexed(struct cache *c, size_t tier, uint8_t mark)
 {
 	struct index_entry entries[BATCH];
 	struct journal_record records[BATCH];
-	size_t at = 0, n, round = 0;
-	do {
+	size_t at = 0, round = 0;
+	bool good = true;
+	while (good && !atomic_load(&c->quit)) {
 		(void)pthread_mutex_lock(&c->lock);
-		n = index_marked(&c->index, (uint8_t)tier, mark, &at, entries, BATCH);
+		size_t n = index_marked(&c->index, (uint8_t)tier, mark, &at, entries, BATCH);
 		for (size_t i = 0; i < n; i++)
-			records[i] = record_of(c, &entries[i]);
-		journal_fill(c->tiers[tier].journal, records,
-			     n); /* under the lock: what happens next is noted behind it */
+			records[i] = restore_record(c, &entries[i]);
+		/* Under the lock: what happens next is noted behind it. */
+		good = journal_fill(c->tiers[tier].journal, records, n);
+		bool end = at >= c->index.slot_count;
 		(void)pthread_mutex_unlock(&c->lock);
 		round += n;
-		if (n == 0 && round > 0) { /* again, until there are none: some may have moved before @at */
+		if (end && round == 0)
+			return good;
+		if (end) /* again, until there are none: some may have moved before @at */
 			at = round = 0;
-			n = 1;
-		}
-	} while (n > 0 && !atomic_load(&c->quit));
+	}
+	return false;
 }
 
 static struct journal_record record_of_live(struct cache_object *o)
@@ -359,25 +406,45 @@ static struct journal_record record_of_live(struct cache_object *o)
 				       .kind = sealed ? JOURNAL_SEALED : JOURNAL_OPEN};
 }
 
-static void fill_live(struct cache *c, size_t tier)
+/* Live objects of some buckets. Under cache.lock. */
+static bool fill_buckets(struct cache *c, size_t tier, size_t from, size_t to)
 {
 	struct tier *t = &c->tiers[tier];
 	struct journal_record records[BATCH];
 	size_t n = 0;
-	(void)pthread_mutex_lock(&c->lock);
-	for (size_t i = 0; i < c->bucket_count; i++)
+	bool good = true;
+	for (size_t i = from; i < to; i++)
 		for (struct cache_object *o = c->buckets[i]; o; o = o->next) {
 			(void)pthread_mutex_lock(&o->lock);
 			if (o->body && o->body->tier == t)
 				records[n++] = record_of_live(o);
 			(void)pthread_mutex_unlock(&o->lock);
-			if (n == BATCH) {
-				journal_fill(t->journal, records, n);
-				n = 0;
-			}
+			o->noted_ns = 0; /* it may be sealed at this moment: its put notes the truth */
+			if (n < BATCH)
+				continue;
+			good = journal_fill(t->journal, records, n) && good;
+			n = 0;
 		}
-	journal_fill(t->journal, records, n);
-	(void)pthread_mutex_unlock(&c->lock);
+	return journal_fill(t->journal, records, n) && good;
+}
+
+static bool fill_live(struct cache *c, size_t tier)
+{
+	size_t seen = 0;
+	bool good = true, end = false;
+	for (size_t at = 0; good && !end && !atomic_load(&c->quit);) {
+		(void)pthread_mutex_lock(&c->lock);
+		if (seen != c->bucket_count) { /* the table grew: all of it again */
+			seen = c->bucket_count;
+			at = 0;
+		}
+		size_t to = MIN(at + BATCH, c->bucket_count);
+		good = fill_buckets(c, tier, at, to);
+		at = to;
+		end = at == c->bucket_count;
+		(void)pthread_mutex_unlock(&c->lock);
+	}
+	return good && end;
 }
 
 /* The log of a tier anew, without what is past. Who stops to be live meanwhile is noted, so each object is met in one state or the
@@ -387,13 +454,17 @@ static void renew(struct cache *c, size_t tier)
 	struct tier *t = &c->tiers[tier];
 	if (journal_begin(t->journal) != 0)
 		return; /* no room, or the device fails: it is tried again */
+	(void)pthread_mutex_lock(&c->lock);
 	t->mark = t->mark % 2 + 1;
 	atomic_store(&t->noting_all, true);
-	fill_indexed(c, tier, t->mark);
-	fill_live(c, tier);
-	if (!atomic_load(&c->quit))
+	(void)pthread_mutex_unlock(&c->lock);
+	if (fill_indexed(c, tier, t->mark) && fill_live(c, tier))
 		journal_commit(t->journal);
+	else
+		journal_abandon(t->journal);
+	(void)pthread_mutex_lock(&c->lock);
 	atomic_store(&t->noting_all, false);
+	(void)pthread_mutex_unlock(&c->lock);
 }
 
 /* ---- */
@@ -408,23 +479,35 @@ void restore_run(struct cache *c)
 	restore_renew(c);
 }
 
+bool restore_is_due(struct tier *t)
+{
+	if (!t->journal || atomic_load(&t->failed))
+		return false;
+	if (journal_counts(t->journal) &&
+	    journal_records(t->journal) <= 2 * atomic_load(&t->objects) + atomic_load(&t->slack))
+		return false;
+	return clock_mono_ns() >= atomic_load(&t->retry_ns);
+}
+
 void restore_renew(struct cache *c)
 {
 	for (size_t i = 0; i < c->tier_count && !atomic_load(&c->quit); i++) {
 		struct tier *t = &c->tiers[i];
-		if (!t->journal || atomic_load(&t->failed))
+		if (!restore_is_due(t))
 			continue;
-		bool counts = journal_counts(t->journal);
-		bool due = counts ? journal_records(t->journal) > restore_records_max(t)
-				  : clock_mono_ns() >= t->retry_ns;
-		if (!due)
-			continue;
-		t->retry_ns = clock_mono_ns() + RETRY_NS;
 		renew(c, i);
+		if (restore_is_due(t)) /* it could not be */
+			atomic_store(&t->retry_ns, clock_mono_ns() + RETRY_NS);
 	}
 }
 
-uint64_t restore_records_max(const struct tier *t)
+int64_t restore_next_ns(struct cache *c)
 {
-	return 2 * atomic_load(&t->objects) + atomic_load(&t->slack);
+	int64_t next = INT64_MAX;
+	for (size_t i = 0; i < c->tier_count; i++) {
+		struct tier *t = &c->tiers[i];
+		if (t->journal && !atomic_load(&t->failed) && !journal_counts(t->journal))
+			next = MIN(next, atomic_load(&t->retry_ns));
+	}
+	return next;
 }

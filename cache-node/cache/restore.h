@@ -12,8 +12,11 @@ void restore_run(struct cache *c);
 
 /* Makes logs anew that have grown, or that could not be written. */
 void restore_renew(struct cache *c);
+/* Whether that is due for a tier; and when it will be next, CLOCK_MONOTONIC, INT64_MAX: not by the clock. */
+bool restore_is_due(struct tier *t);
+int64_t restore_next_ns(struct cache *c);
 
-/* So many records, and a tier's log is due to be made anew. */
-uint64_t restore_records_max(const struct tier *t);
+/* As a log notes an entry. Under cache.lock. */
+struct journal_record restore_record(struct cache *c, const struct index_entry *e);
 
 #endif

@@ -26,8 +26,8 @@ struct tier {
 	struct journal *journal;      /* what comes and goes; owned; NULL: nobody notes it */
 	atomic_uint_fast64_t claimed; /* objects that it told of at the start */
 	atomic_uint_fast64_t slack;   /* records that its log may have beyond two for each object */
-	int64_t retry_ns;             /* the keeper's: when to try again to make a log; CLOCK_MONOTONIC */
-	uint8_t mark;                 /* the keeper's: of the entries that the last log was made from */
+	atomic_int_fast64_t retry_ns; /* when a log may be made again; CLOCK_MONOTONIC */
+	uint8_t mark;                 /* cache.lock: of the entries that the last log was made from */
 	atomic_bool noting_all;       /* the next log is being made: who stops to be live is noted */
 	atomic_bool failed;           /* the device answered EIO or EROFS: nothing is written any more */
 };
