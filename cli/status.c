@@ -34,6 +34,7 @@ static void print_conflicts(const Larder__V1__DatasetStatus *d, bool named)
 {
 	char count[HUMAN_COUNT_MAX];
 	const char *before = "  names: ";
+	size_t below = 0;
 
 	for (size_t i = 0; i < d->n_conflicts; i++) {
 		const Larder__V1__Conflicts *c = d->conflicts[i];
@@ -42,9 +43,10 @@ static void print_conflicts(const Larder__V1__DatasetStatus *d, bool named)
 		(void)printf("%s%s %s%s", before, human_count(c->count, count), conflict_words[c->kind],
 			     c->earlier ? " (as of the last sync of everything)" : "");
 		before = ", ";
+		below += c->n_first;
 	}
 	if (before[0] == ',')
-		(void)puts(named ? ":" : "; larder status --conflicts names them");
+		(void)puts(!named ? "; larder status --conflicts names them" : below ? ":" : "");
 	for (size_t i = 0; i < d->n_conflicts; i++)
 		for (size_t j = 0; j < d->conflicts[i]->n_first; j++) {
 			const Larder__V1__Conflicts *c = d->conflicts[i];

@@ -16,7 +16,7 @@ import pytest
 from harness import ROOT, Origin, file_dataset, free_port, s3_dataset
 from moto_filled import content_of
 from test_stores import dataset, s3_client, start
-from test_sync import assert_whole_is_the_same, shown
+from test_sync import assert_whole_is_the_same, shown, sync, write
 
 KEYS = int(os.environ.get("LARDER_HOSTILE_KEYS", "5000"))
 FILES = int(os.environ.get("LARDER_HOSTILE_FILES", "2000"))
@@ -266,3 +266,48 @@ def test_a_file_has_its_own_name_again_when_the_folder_of_it_went(moto, instance
     delete("k")
     assert "new version" in assert_whole_is_the_same(instance, "data:/k%~f")
     assert shown(instance) == ["a", "a-b", "d/e", "k/l"]
+
+
+@pytest.mark.parametrize("part", ["a", "a%~f"])
+@pytest.mark.parametrize("keys", [("a", "a/b"), ("a", "a/"), ("a", "a/sub/"), ("a", "a/", "a/sub/", "a/b"), ("a/", "a/b")])
+def test_a_part_has_what_stands_beside_its_folder(moto, instance, keys, part):
+    """Nothing changed, then each of the keys comes, changes and goes: a sync of the part sees of it what a whole one would."""
+    rest = {"a-b": 1, "ab": 1, "z/a": 1}
+    endpoint, client = moto({**{key: int(not key.endswith("/")) for key in keys}, **rest})
+    instance.start(dataset(endpoint))
+    before = shown(instance)
+    assert assert_whole_is_the_same(instance, f"data:/{part}").startswith("nothing changed")
+    assert shown(instance) == before
+    for key in keys:
+        if not (part == "a" or key == "a"):
+            continue  # not of the part
+        client.delete_object(Bucket="bucket", Key=key)
+        assert_whole_is_the_same(instance, f"data:/{part}")
+        client.put_object(Bucket="bucket", Key=key, Body=b"" if key.endswith("/") else b"12")
+        assert_whole_is_the_same(instance, f"data:/{part}")
+    assert shown(instance) == before
+
+
+def test_a_part_sees_that_a_folder_came_beside_a_file(moto, instance):
+    endpoint, client = moto({"k": 1, "l": 1, "m/n": 1})
+    instance.start(dataset(endpoint))
+    client.put_object(Bucket="bucket", Key="k/l", Body=b"12")
+    assert "new version 2" in assert_whole_is_the_same(instance, "data:/k")
+    assert shown(instance) == ["k%~f", "k/l", "l", "m/n"]
+    client.put_object(Bucket="bucket", Key="m", Body=b"123")
+    assert "new version 3" in assert_whole_is_the_same(instance, "data:/m")
+    client.put_object(Bucket="bucket", Key="k", Body=b"1234")
+    assert "new version 4" in assert_whole_is_the_same(instance, "data:/k")
+    client.delete_object(Bucket="bucket", Key="k")
+    assert "new version 5" in assert_whole_is_the_same(instance, "data:/k")
+    assert shown(instance) == ["k/l", "l", "m%~f", "m/n"]
+
+
+def test_a_file_of_a_folder_becomes_a_folder(folder, instance):
+    write(folder / "src/k", b"1")
+    write(folder / "src/l", b"1")
+    instance.start(file_dataset(folder / "src"))
+    (folder / "src/k").unlink()
+    write(folder / "src/k/l", b"12")
+    assert sync(instance, "data:/k").startswith("new version 2")
+    assert shown(instance) == ["k/l", "l"]

@@ -10,6 +10,7 @@ import urllib.parse
 import pytest
 
 from harness import random_bytes, sha256, wait_for
+from test_sync import assert_whole_is_the_same, shown
 from web import Web, nginx, web_dataset
 
 ODD = ["plain.txt", "a b+c%25&d;e=f.bin", "é 漢字.dat", "quote\"'<>.x", "#hash?query", "back\\slash", "colon:name", "-",
@@ -94,6 +95,23 @@ def test_a_list_file_names_paths_urls_sizes_validators_and_checksums(web, instan
     instance.start(web_dataset(f"{web.url}/files.list", "List"))
     assert_tree(instance.mount, {"train/first": a, "train/second %": b, "c": c, "elsewhere": c}, ["train"])
     assert instance.json("stat", "data:/train/first")["key"] == f"store/a.bin#sha256:{digest}"
+
+
+def test_a_part_of_a_list_has_what_stands_beside_its_folder(web, instance):
+    (web.www / "x").write_bytes(b"x" * 9)
+
+    def put(*paths):
+        (web.www / "files.list").write_text("#larder-list 1\n" + "".join(f"{path}\tx\t9\t-\n" for path in paths))
+
+    put("a", "a/b", "c")
+    instance.start(web_dataset(f"{web.url}/files.list", "List"))
+    assert shown(instance) == ["a%~f", "a/b", "c"]
+    for paths, want in ((("a", "a/b", "c"), "nothing changed"), (("a/b", "c"), "new version"), (("a", "a/b", "c"), "new version")):
+        put(*paths)
+        for part in ("a", "a%~f"):
+            said = assert_whole_is_the_same(instance, f"data:/{part}")
+            assert said.startswith(want if part == "a" else "nothing changed")
+    assert shown(instance) == ["a%~f", "a/b", "c"]
 
 
 def test_a_wrong_checksum_of_a_list_is_never_read(web, instance):

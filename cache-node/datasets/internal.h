@@ -95,8 +95,8 @@ void versions_adopt_head(struct node_dataset *d);
 /* Drops what the cache holds of any version. */
 void versions_evict(struct node_dataset *d);
 
-/* Keeps what was found of the version at the head (d->conflicts) for the next process. A failure is told in the log. */
-void versions_keep_conflicts(const struct node_dataset *d);
+/* Keeps what was found of a version for the next process. A failure is told in the log. The lock need not be held. */
+void versions_keep_conflicts(const struct node_dataset *d, uint64_t version, const struct conflicts *c);
 
 /* The version that mounts show. node_dataset.lock is held. 0, -ENOENT with words. */
 MUST_CHECK int versions_shown(struct node_dataset *d, struct catalog_head *ret, struct err *err);

@@ -112,6 +112,8 @@ static void sync_once(struct node_dataset *d)
 		d->phase = LARDER__V1__DATASET_STATUS__PHASE__SYNCING;
 	(void)pthread_mutex_unlock(&d->lock);
 	int r = sync_run(&q, &result, &err);
+	if (!r)
+		versions_keep_conflicts(d, result.head.version, result.conflicts); /* waits for a disk */
 	syncing_forget(&taken);
 	(void)pthread_mutex_lock(&d->lock);
 	if (r == -ECANCELED)
@@ -122,14 +124,14 @@ static void sync_once(struct node_dataset *d)
 			  LOG_STR("error", err_words(&err, r)), NULL);
 	} else {
 		note_result(d, &result);
-		versions_keep_conflicts(d);
 		log_write(LOG_INFO, result.moved ? "new version" : "nothing changed",
 			  LOG_STR("dataset", d->name), LOG_INT("version", result.head.version),
 			  LOG_INT("files", result.stats.files), LOG_INT("bytes", result.stats.bytes), NULL);
 	}
-	int64_t wait = r ? d->retry_ns : set->spec->sync.interval_ns;
+	d->due_all = all ? r != 0
+			 : d->due_all; /* what failed is listed again, not less, whatever part came between */
+	int64_t wait = r ? d->retry_ns : d->due_all ? RETRY_FIRST_NS : set->spec->sync.interval_ns;
 	d->due_ns = wait ? clock_mono_ns() + wait : 0;
-	d->due_all = r && all; /* what failed is listed again, not less */
 	d->finished = ticket;
 	if (!r && result.moved) {
 		d->announce = true;

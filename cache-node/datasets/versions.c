@@ -10,6 +10,8 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
+_Static_assert(CONFLICTS_ENCODED_MAX <= CATALOG_NOTE_MAX, "any conflicts fit a note");
+
 static void read_conflicts(struct node_dataset *d)
 {
 	uint8_t *bytes;
@@ -22,26 +24,26 @@ static void read_conflicts(struct node_dataset *d)
 }
 
 /* Most syncs find what the one before found. */
-static bool is_kept(const struct node_dataset *d, const uint8_t *bytes, size_t len)
+static bool is_kept(const struct node_dataset *d, uint64_t version, const uint8_t *bytes, size_t len)
 {
 	uint8_t *kept;
 	size_t kept_len;
 
-	if (catalog_note_get(d->all->config.catalog, d->name, d->head.version, &kept, &kept_len))
+	if (catalog_note_get(d->all->config.catalog, d->name, version, &kept, &kept_len))
 		return false;
 	bool same = kept_len == len && memcmp(kept, bytes, len) == 0;
 	(void)mem_free(kept);
 	return same;
 }
 
-void versions_keep_conflicts(const struct node_dataset *d)
+void versions_keep_conflicts(const struct node_dataset *d, uint64_t version, const struct conflicts *c)
 {
 	uint8_t *bytes = NULL;
 	size_t len;
-	int r = conflicts_encode(d->conflicts, &bytes, &len);
+	int r = conflicts_encode(c, &bytes, &len);
 
-	if (!r && !is_kept(d, bytes, len))
-		r = catalog_note_put(d->all->config.catalog, d->name, d->head.version, bytes, len);
+	if (!r && !is_kept(d, version, bytes, len))
+		r = catalog_note_put(d->all->config.catalog, d->name, version, bytes, len);
 	(void)mem_free(bytes);
 	if (r)
 		log_write(LOG_WARN, "conflicts of a version are not kept", LOG_STR("dataset", d->name),

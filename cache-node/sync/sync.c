@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache-node/sync/look.h"
 #include "cache-node/sync/put_ahead.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
@@ -21,7 +22,6 @@ struct build {
 	struct sync_scope scope; /* what is listed; all: count 0 */
 	bool whole;              /* else of a part */
 	struct manifest *before;
-	struct manifest_stats before_stats;
 	struct scope_root *roots;
 	size_t root_count;
 };
@@ -66,7 +66,7 @@ static bool place(struct listing *l, const char *name, size_t name_len, size_t *
 	return false;
 }
 
-/* A marker of the folder without a name, "//", is the one entry without a name of its own. */
+/* A marker of the folder without a name, the key "/", is the one entry without a name of its own. */
 static bool has_name(const struct listing *l, const struct source_entry *e, size_t len)
 {
 	return len > 0 || (e->type == SOURCE_TYPE_DIR && l->source->kind == SOURCE_S3);
@@ -228,21 +228,87 @@ static int prefix_of(const struct dataset_source *s, const char *path, size_t le
 	return 0;
 }
 
-/* Lists a part of a source, whose root lies @len bytes into @rel below the source's. A folder that is not there may be one of
- * the store's that went, or no folder: then the one above it tells. @ret_len: how far the listed root is into @rel. */
-static int list_below(const struct build *b, size_t index, const char *rel, size_t len, bool literal,
-		      size_t *ret_len, struct err *err)
+/* A root of the part, as it was listed of one source. */
+struct listed_root {
+	char *path;   /* of the tree; NULL: nothing was listed */
+	bool with_it; /* what has the root's own name is known too: a file that was not listed is not there */
+};
+
+/* The file that the version before has of a source at @path, or beside the folder there. 0, -ENOENT, as manifest_lookup(). */
+static int file_before(const struct build *b, size_t index, const char *path, size_t len,
+		       struct manifest_found *ret)
 {
+	char beside[MANIFEST_PATH_MAX + 1];
+	size_t beside_len;
+	int r = manifest_lookup(b->before, path, len, ret);
+
+	if (r == 0 && ret->e.type == MANIFEST_DIR)
+		r = name_beside_folder(path, len, beside, &beside_len) == 0
+			    ? manifest_lookup(b->before, beside, beside_len, ret)
+			    : -ENOENT;
+	return r == 0 && (ret->e.source != index || ret->e.type == MANIFEST_DIR) ? -ENOENT : r;
+}
+
+enum beside {
+	BESIDE_NONE,  /* there is none */
+	BESIDE_KEPT,  /* as in the version before */
+	BESIDE_LISTED /* only a listing of the folder above tells */
+};
+
+/* What there is of the name of a folder that was found, which a listing of the folder does not show. @path is the folder, as it is
+ * in the tree; @skip bytes of it are the source's mount path. */
+static enum beside look_beside(const struct build *b, size_t index, const char *path, size_t len, size_t skip)
+{
+	const struct dataset_source *source = &b->request->dataset->sources[index];
+	char key[MANIFEST_PATH_MAX + 2];
+	struct manifest_found f = {0};
+	int had = file_before(b, index, path, len, &f);
+
+	/* One name is one thing in a file system. A web server answers for a folder with a page, and a list file is read whole for
+	 * any part of it. */
+	if (source->kind == SOURCE_FILE)
+		return BESIDE_NONE;
+	if (source->kind == SOURCE_HTTP)
+		return had == -ENOENT && source->http.index != SOURCE_INDEX_LIST ? BESIDE_NONE
+										 : BESIDE_LISTED;
+	if ((had && had != -ENOENT) || prefix_of(source, path + skip, len - skip, key))
+		return BESIDE_LISTED;
+	key[strlen(key) - 1] = 0; /* the slash */
+	bool same = false;
+	int r = look_same(b->request->sources[index], key, had ? NULL : &f.e, &b->request->progress->stop,
+			  &same);
+	if (r == -ENOENT && had)
+		return BESIDE_NONE;
+	return r == 0 && same ? BESIDE_KEPT : BESIDE_LISTED;
+}
+
+/* Lists a part of a source. @root lies below the source's mount path, which is @skip bytes of it. A folder that is not there may be
+ * one of the store's that went, or no folder: then the one above it tells, and so it does where the store may have an object of the
+ * folder's name. @ret_len: the root that was listed, as that much of @root; @ret_with_it: as in struct listed_root. */
+static int list_below(const struct build *b, size_t index, const struct scope_root *root, size_t skip,
+		      size_t *ret_len, bool *ret_with_it, struct err *err)
+{
+	const char *rel = root->path + skip;
+	size_t len = root->len - skip;
+	bool literal = root->literal;
 	char prefix[MANIFEST_PATH_MAX + 2];
 	uint64_t found;
 	int r;
 
+	*ret_with_it = false;
 	for (;; len = scope_parent(rel, len)) {
 		r = prefix_of(&b->request->dataset->sources[index], rel, len, prefix);
 		if (!r)
 			r = list_prefix(b, index, prefix, &found, err);
 		bool absent = r == -ENOENT || r == -ENOTDIR || (r == 0 && !found && literal);
-		if (!absent || len == 0)
+		if (len == 0 || (r && !absent))
+			break;
+		if (!absent && literal) {
+			enum beside beside = look_beside(b, index, root->path, skip + len, skip);
+			*ret_with_it = beside == BESIDE_NONE;
+			absent = beside == BESIDE_LISTED;
+		}
+		if (!absent)
 			break;
 		literal = false; /* once: the object itself stands beside, not further up */
 	}
@@ -258,10 +324,9 @@ static bool can_have(const struct dataset_source *s, const char *rel, size_t len
 	return prefix_of(s, rel, len, prefix) == 0;
 }
 
-/* One root of the part, as far as it concerns the source: the listed root as a path of the tree in *ret, "-" where it does
- * not. */
-static int list_root(const struct build *b, size_t index, const struct scope_root *root, char **ret,
-		     struct err *err)
+/* One root of the part, as far as it concerns the source. */
+static int list_root(const struct build *b, size_t index, const struct scope_root *root,
+		     struct listed_root *ret, struct err *err)
 {
 	const struct dataset_source *source = &b->request->dataset->sources[index];
 	char mount[MANIFEST_PATH_MAX + 1];
@@ -274,22 +339,22 @@ static int list_root(const struct build *b, size_t index, const struct scope_roo
 	size_t skip = at ? at + 1 : 0;
 	if (scope_is_below(mount, at, root->path, root->len, true)) {
 		r = list_prefix(b, index, "", &found, err);
-		*ret = mem_strdup(mount);
+		ret->path = mem_strdup(mount);
 	} else if (scope_is_below(root->path, root->len, mount, at, false) &&
 		   can_have(source, root->path + skip, root->len - skip)) {
-		r = list_below(b, index, root->path + skip, root->len - skip, root->literal, &below, err);
-		*ret = r ? NULL : mem_strndup(root->path, below ? skip + below : at);
+		r = list_below(b, index, root, skip, &below, &ret->with_it, err);
+		ret->path = r ? NULL : mem_strndup(root->path, below ? skip + below : at);
 	} else {
-		*ret = mem_strdup("-");
+		return 0;
 	}
-	return r || *ret ? r : err_set(err, -ENOMEM, "out of memory");
+	return r || ret->path ? r : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* Entries of the version before that this sync does not list. */
+/* What the version before has that this sync does not list. */
 struct keeping {
 	const struct build *build;
 	uint16_t source;
-	char *const *roots; /* listed of this source: paths of the tree, "-" for none */
+	const struct listed_root *roots; /* of this source */
 	struct err *err;
 };
 
@@ -300,15 +365,24 @@ static bool is_implied(const struct manifest_entry *e)
 	       e->source == 0 && !e->key;
 }
 
-static bool is_listed_anew(const struct keeping *k, const struct manifest_entry *e)
+static bool was_listed(const struct keeping *k, const char *path, size_t len, bool is_dir)
 {
-	if (e->type != MANIFEST_DIR)
-		return sync_scope_has(&k->build->scope, e->path, e->path_len);
-	for (size_t i = 0; i < k->build->root_count; i++)
-		if (strcmp(k->roots[i], "-") != 0 &&
-		    scope_is_below(e->path, e->path_len, k->roots[i], strlen(k->roots[i]), false))
+	/* The marker of a folder is among what has its prefix. */
+	bool marker = is_dir && k->build->request->dataset->sources[k->source].kind == SOURCE_S3;
+
+	for (size_t i = 0; i < k->build->root_count; i++) {
+		const struct listed_root *root = &k->roots[i];
+		if (root->path && scope_is_below(path, len, root->path, strlen(root->path),
+						 is_dir ? marker : root->with_it))
 			return true;
+	}
 	return false;
+}
+
+/* Of files only those of the part were taken, wherever the listing went. */
+static bool is_file_listed(const struct keeping *k, const char *path, size_t len)
+{
+	return sync_scope_has(&k->build->scope, path, len) && was_listed(k, path, len, false);
 }
 
 static int keep_entry(void *ctx, const struct manifest_found *f)
@@ -317,40 +391,65 @@ static int keep_entry(void *ctx, const struct manifest_found *f)
 	char alone[MANIFEST_PATH_MAX + 1];
 	struct manifest_entry e = f->e;
 
+	if (e.ordinal % 65536 == 0 && atomic_load(&k->build->request->progress->stop))
+		return -ECANCELED;
 	if (e.source != k->source || is_implied(&e))
 		return 0;
 	/* Whether its name is a folder's too is seen again at the end. */
 	if (e.type != MANIFEST_DIR && name_is_beside(e.path, e.path_len) &&
 	    name_without_folder(e.path, e.path_len, alone, &e.path_len) == 0)
 		e.path = alone;
-	if (is_listed_anew(k, &e))
+	if (e.type == MANIFEST_DIR ? was_listed(k, e.path, e.path_len, true)
+				   : is_file_listed(k, e.path, e.path_len))
 		return 0;
-	if (e.ordinal % 65536 == 0 && atomic_load(&k->build->request->progress->stop))
-		return -ECANCELED;
 	return manifest_builder_add(k->build->builder, &e, k->err);
+}
+
+/* Conflicts that only a listing shows. */
+static const enum conflict_kind listed_kinds[] = {CONFLICT_COVERED, CONFLICT_LEFT_OUT};
+
+/* Where all of a kind of the version before are named, those of the source that were not listed are known. */
+static int keep_conflicts(const struct keeping *k)
+{
+	struct conflicts *c = manifest_builder_conflicts(k->build->builder);
+	const struct conflicts *before = k->build->request->conflicts;
+	int r = 0;
+
+	for (size_t i = 0; i < LENGTH(listed_kinds); i++) {
+		enum conflict_kind kind = listed_kinds[i];
+		const struct conflicts_of_kind *of = &before->of[kind];
+		for (size_t j = 0; j < of->named && !r; j++) {
+			const struct conflict *one = &of->first[j];
+			if (one->source == k->source && !is_file_listed(k, one->path, one->len))
+				r = conflicts_add(c, kind, one->path, one->len, one->source);
+		}
+	}
+	return r;
 }
 
 /* Lists the part's roots of one source, then takes over what the version before has of its rest. */
 static int list_part(const struct build *b, size_t index, struct err *err)
 {
-	CLEANUP(mem_free) void *memory = mem_calloc(b->root_count, sizeof(char *));
-	struct keeping k = {.build = b, .source = (uint16_t)index, .roots = memory, .err = err};
-	char **roots = memory;
+	CLEANUP(mem_free) void *memory = mem_calloc(b->root_count, sizeof(struct listed_root));
+	struct listed_root *roots = memory;
+	struct keeping k = {.build = b, .source = (uint16_t)index, .roots = roots, .err = err};
 	int r = memory ? 0 : err_set(err, -ENOMEM, "out of memory");
 
 	for (size_t i = 0; i < b->root_count && !r; i++)
 		r = list_root(b, index, &b->roots[i], &roots[i], err);
 	if (!r)
 		r = manifest_scan(b->before, 0, UINT64_MAX, keep_entry, &k);
+	if (!r)
+		r = keep_conflicts(&k);
 	for (size_t i = 0; roots && i < b->root_count; i++)
-		(void)mem_free(roots[i]);
+		(void)mem_free(roots[i].path);
 	return r && !err->code ? err_set(err, r, "the version before: %s", err_text(r)) : r;
 }
 
 /* ---- building ---- */
 
 /* Opens the version before, if there is one that can be read: little that changed is written as a delta over it, and it has what
- * a sync of a part does not list. */
+ * a sync of a part does not list. Versions of before notes of conflicts have paths by another rule (0055). */
 static int open_before(struct build *b, struct err *err)
 {
 	const struct sync_request *q = b->request;
@@ -360,9 +459,7 @@ static int open_before(struct build *b, struct err *err)
 
 	if (!r)
 		r = manifest_open(&head.root, &chunks, &b->before, NULL);
-	if (!r)
-		manifest_stats_get(b->before, &b->before_stats);
-	b->whole = r || !q->scope.count || head.config != dataset_config_hash(q->dataset);
+	b->whole = r || !q->scope.count || !q->conflicts || head.config != dataset_config_hash(q->dataset);
 	if (b->whole)
 		return 0;
 	b->roots = mem_calloc(q->scope.count, sizeof *b->roots);
@@ -383,38 +480,16 @@ static int list_all(const struct build *b, struct err *err)
 	return r;
 }
 
-/* Conflicts that only a listing shows: where all of the version before are named, those outside the part are known. Else what was
- * known stays, marked. */
-static int keep_conflicts(const struct build *b, enum conflict_kind kind, const struct conflicts *before)
+/* Where not all of a kind are named, what was known stays, marked: those outside the part cannot be told from the others. */
+static int keep_unnamed_conflicts(const struct build *b, struct err *err)
 {
 	struct conflicts *c = manifest_builder_conflicts(b->builder);
-	const struct conflicts_of_kind *k = &before->of[kind];
+	const struct conflicts *before = b->request->conflicts;
 	int r = 0;
 
-	if (!conflicts_all_named(before, kind))
-		return conflicts_keep(c, kind, before);
-	for (size_t i = 0; i < k->named && !r; i++)
-		if (!sync_scope_has(&b->scope, k->first[i].path, k->first[i].len))
-			r = conflicts_add(c, kind, k->first[i].path, k->first[i].len, k->first[i].source);
-	return r;
-}
-
-/* Of what is outside the part nothing is listed. */
-static int keep_all_conflicts(const struct build *b, struct err *err)
-{
-	CLEANUP(conflicts_free) struct conflicts *none = NULL;
-	const struct conflicts *before = b->request->conflicts;
-
-	if (!before) {
-		before = none = conflicts_new();
-		if (!none)
-			return err_set(err, -ENOMEM, "out of memory");
-		none->of[CONFLICT_LEFT_OUT].count = b->before_stats.skipped;
-		none->of[CONFLICT_LEFT_OUT].earlier = none->of[CONFLICT_COVERED].earlier = true;
-	}
-	int r = keep_conflicts(b, CONFLICT_COVERED, before);
-	if (!r)
-		r = keep_conflicts(b, CONFLICT_LEFT_OUT, before);
+	for (size_t i = 0; i < LENGTH(listed_kinds) && !r; i++)
+		if (!conflicts_all_named(before, listed_kinds[i]))
+			r = conflicts_keep(c, listed_kinds[i], before);
 	return r ? err_set(err, r, "%s", err_text(r)) : 0;
 }
 
@@ -450,7 +525,7 @@ static int run_build(struct build *b, struct sync_result *ret, struct hash256 *r
 	if (r)
 		return err_set(err, r, "manifest builder: %s", err_text(r));
 	if (!b->whole)
-		r = keep_all_conflicts(b, err);
+		r = keep_unnamed_conflicts(b, err);
 	if (!r)
 		r = list_all(b, err);
 	return r ? r : finish(b, ret, root, err);

@@ -36,7 +36,8 @@ struct sync_request {
 	const struct dataset *dataset;
 	struct source *const *sources; /* one for each of the dataset's */
 	struct sync_scope scope;
-	/* Of the version at the head, borrowed; NULL: not known. A sync of a part lists none of what is outside. */
+	/* Of the version at the head, borrowed; NULL: not known, then the sync is of the whole, as a part lists none of what is
+	 * outside it. */
 	const struct conflicts *conflicts;
 	int temp_dir_fd;     /* for the builder's runs */
 	uint64_t memory_max; /* bytes for sorting */

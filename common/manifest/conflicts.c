@@ -96,6 +96,13 @@ int conflicts_keep(struct conflicts *c, enum conflict_kind kind, const struct co
 
 /* ---- bytes ---- */
 
+_Static_assert(MAGIC_BYTES + SUM_BYTES +
+			       CONFLICT_KINDS *
+				       (1 + 2 * VARINT_MAX +
+					CONFLICTS_NAMED_MAX * (2 * VARINT_MAX + CONFLICTS_PATH_MAX)) <=
+		       CONFLICTS_ENCODED_MAX,
+	       "the most there can be");
+
 static size_t room_for(const struct conflicts *c)
 {
 	size_t room = MAGIC_BYTES + SUM_BYTES;

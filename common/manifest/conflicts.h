@@ -19,9 +19,9 @@ enum conflict_kind {
 	CONFLICT_KINDS = 4
 };
 
-#define CONFLICTS_NAMED_MAX   100  /* of each kind */
-#define CONFLICTS_PATH_MAX    8192 /* bytes of a path; what is left out may be longer than a path is */
-#define CONFLICTS_ENCODED_MAX (4u << 20)
+#define CONFLICTS_NAMED_MAX   100        /* of each kind */
+#define CONFLICTS_PATH_MAX    8192       /* bytes of a path; what is left out may be longer than a path is */
+#define CONFLICTS_ENCODED_MAX (4u << 20) /* bytes */
 
 struct conflict {
 	char *path; /* of the tree; of what is left out its key below the mount path. Owned, ends with a NUL */
