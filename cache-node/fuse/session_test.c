@@ -79,7 +79,7 @@ static void listings_leave_a_quarter_of_the_table_to_lookups(void **state)
 					    "f=1", "g=1", "h=1", "i=1", "j=1"};
 	const struct kernel_config c = {.threads = 1};
 	struct kernel *k = kernel_new(files, LENGTH(files), &c);
-	struct fuse_entry_out e;
+	struct fuse_entry_out e = {.nodeid = 0};
 	struct shm shm;
 	size_t names;
 

@@ -23,6 +23,7 @@ static void try_error(const uint8_t *data, size_t size)
 	s3_error_parse(data, size, &e);
 	CHECK(strlen(e.code) < sizeof e.code && strlen(e.message) < sizeof e.message);
 	CHECK(!s3_versioning_enabled(data, size) || strcmp(e.status, "Enabled") == 0);
+	CHECK(!s3_error_is_of_expiry(e.code) || s3_error_is_of_keys(e.code));
 	for (size_t i = 0; i < LENGTH(statuses); i++) {
 		struct response r = {.status = statuses[i], .request_id = "id", .region = "eu-x-1"};
 		int code = s3_error_code((enum s3_request_kind)(i % 3), r.status, e.code, &retry);
