@@ -56,6 +56,19 @@ const uint8_t *varint_decode(const uint8_t *p, const uint8_t *end, uint64_t *ret
 	return after ? after : decode_slowly(p, end, ret);
 }
 
+size_t put_utf8(uint32_t c, char out[4])
+{
+	if (c < 0x80) {
+		out[0] = (char)c;
+		return 1;
+	}
+	size_t len = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+	for (size_t i = len; i-- > 1; c >>= 6)
+		out[i] = (char)(0x80 | (c & 0x3f));
+	out[0] = (char)((0xf00u >> len) | c);
+	return len;
+}
+
 void hex_encode(const uint8_t *bytes, size_t len, char *out)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -75,20 +88,11 @@ int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static int nibble(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 int hex_decode(const char *hex, uint8_t *ret, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		int high = nibble(hex[2 * i]);
-		int low = high < 0 ? -1 : nibble(hex[2 * i + 1]);
+		int high = hex_digit(hex[2 * i]);
+		int low = high < 0 ? -1 : hex_digit(hex[2 * i + 1]);
 		if (low < 0)
 			return -EINVAL;
 		ret[i] = (uint8_t)(high << 4 | low);

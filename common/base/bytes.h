@@ -137,6 +137,9 @@ static inline uint64_t read_varint(struct reader *r)
 	return v;
 }
 
+/* Writes a character of Unicode (at most 0x10ffff) as UTF-8; returns the bytes used, 1 to 4. */
+size_t put_utf8(uint32_t c, char out[4]);
+
 /* The value of a hexadecimal digit of either case; -1: it is none. */
 int hex_digit(char c);
 

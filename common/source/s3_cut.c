@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/attr.h"
+#include "common/base/bytes.h"
 
 enum {
 	SIBLINGS_MAX = 128,
@@ -80,19 +81,6 @@ static uint32_t character(struct s3_key k, size_t at, size_t *ret_len)
 	}
 	*ret_len = len;
 	return c < least[len] ? NO_CHARACTER : c;
-}
-
-static size_t put_character(uint32_t c, char *out)
-{
-	if (c < 0x80) {
-		out[0] = (char)c;
-		return 1;
-	}
-	size_t len = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-	for (size_t i = len; i-- > 1; c >>= 6)
-		out[i] = (char)(0x80 | (c & 0x3f));
-	out[0] = (char)((0xf00u >> len) | c);
-	return len;
 }
 
 /* The bytes that @a and @b share, cut back to the start of a character, at least @base. */
@@ -237,7 +225,7 @@ static size_t cut_at(const struct s3_stretch *s, size_t at, uint32_t c, char ret
 	if (at + 4 > SOURCE_KEY_MAX)
 		return 0;
 	memcpy(ret, s->last.bytes, at);
-	size_t len = at + put_character(c, ret + at);
+	size_t len = at + put_utf8(c, ret + at);
 	const struct s3_key cut = {ret, len};
 	return s3_key_compare(s->last, cut) < 0 && s3_key_compare(cut, s->end) < 0 ? len : 0;
 }

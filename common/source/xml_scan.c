@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/bytes.h"
 #include "common/base/err.h"
 #include "common/base/mem.h"
 
@@ -164,19 +165,6 @@ static const char *give(struct xml_scan *x, const char *bytes, size_t len, const
 {
 	x->rc = x->handler->text(x->ctx, bytes, len);
 	return x->rc == 0 ? next : bad;
-}
-
-static size_t put_utf8(uint32_t c, char out[4])
-{
-	if (c < 0x80) {
-		out[0] = (char)c;
-		return 1;
-	}
-	size_t len = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-	for (size_t i = len; i-- > 1; c >>= 6)
-		out[i] = (char)(0x80 | (c & 0x3f));
-	out[0] = (char)((0xf00u >> len) | c);
-	return len;
 }
 
 /* The character of "#10" or "#xA"; UINT32_MAX: there is none. */
