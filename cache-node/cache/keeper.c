@@ -111,8 +111,7 @@ static void evict_shares(struct cache *c)
 	}
 }
 
-/* All that has to go now goes. */
-static void evict(struct cache *c)
+void keeper_make_room(struct cache *c)
 {
 	(void)pthread_mutex_lock(&c->lock);
 	ledger_begin(c);
@@ -120,11 +119,6 @@ static void evict(struct cache *c)
 	evict_shares(c);
 	for (size_t i = 0; i < c->tier_count; i++)
 		evict_tier(c, i);
-}
-
-void keeper_make_room(struct cache *c)
-{
-	evict(c);
 }
 
 static void *run(void *arg)
@@ -136,7 +130,7 @@ static void *run(void *arg)
 	while (!c->keeper_stop) {
 		c->keeper_poked = false;
 		(void)pthread_mutex_unlock(&c->keeper_lock);
-		evict(c);
+		keeper_make_room(c);
 		restore_renew(c);
 		if (atomic_exchange(&c->ttls_changed, false) || clock_mono_ns() >= look_ns)
 			look_ns = MIN(expire_run(c), restore_next_ns(c));

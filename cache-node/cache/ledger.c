@@ -1,11 +1,9 @@
 #include "cache-node/cache/ledger.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/fd.h"
 #include "common/base/mem.h"
 
 /* ---- pools ---- */
@@ -422,10 +420,7 @@ struct cache_departure ledger_describe_indexed(struct cache *c, const struct ind
 				    .dataset = share_get(&c->shares, e->share).dataset,
 				    .tier = e->tier};
 	struct sidecar_header h;
-	uint8_t bytes[SIDECAR_HEADER_BYTES];
-	CLEANUP(fd_close) int fd = tier_open(&c->tiers[e->tier], &e->id, TIER_SIDE, O_RDONLY);
-	if (fd >= 0 && fd_pread_full(fd, bytes, sizeof bytes, 0) == 0 &&
-	    sidecar_decode_header(bytes, &h) == 0)
+	if (tier_header(&c->tiers[e->tier], &e->id, &h))
 		memcpy(d.key, h.key, sizeof d.key);
 	return d;
 }

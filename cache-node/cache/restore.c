@@ -52,13 +52,10 @@ static bool stat_file(struct tier *t, const struct hash256 *id, enum tier_file f
 	return fstatat(t->objects_fd, path, ret, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(ret->st_mode);
 }
 
-/* The header of its sidecar; false: there is none that is good. The table behind it is checked when the object is opened. */
-static bool read_header(struct tier *t, const struct hash256 *id, struct sidecar_header *ret)
+/* Bytes of the file and the sidecar of an object, above 0. */
+static uint64_t physical(const struct stat *data, const struct stat *side)
 {
-	CLEANUP(fd_close) int fd = tier_open(t, id, TIER_SIDE, O_RDONLY);
-	uint8_t bytes[SIDECAR_HEADER_BYTES];
-	return fd >= 0 && fd_pread_full(fd, bytes, sizeof bytes, 0) == 0 &&
-	       sidecar_decode_header(bytes, ret) == 0;
+	return MAX(((uint64_t)data->st_blocks + (uint64_t)side->st_blocks) * 512, 1);
 }
 
 /* As a log notes it. */
@@ -111,7 +108,7 @@ static bool settle_known(struct cache *c, size_t tier, const struct hash256 *id,
 		return false;
 	}
 	if (stat_file(&c->tiers[tier], id, file, &data) && stat_file(&c->tiers[tier], id, TIER_SIDE, &side))
-		confirm(c, &e, MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1));
+		confirm(c, &e, physical(&data, &side));
 	return true;
 }
 
@@ -144,7 +141,7 @@ static void scan_file(struct cache *c, size_t tier, const struct hash256 *id, en
 		      (file == TIER_DATA || (h && memcmp(h->boot, c->boot, SIDECAR_BOOT_BYTES) == 0));
 	struct index_entry e = {.id = *id, .tier = (uint8_t)tier, .sealed = file == TIER_DATA};
 	if (usable) {
-		e.bytes = MAX(((uint64_t)data.st_blocks + (uint64_t)side.st_blocks) * 512, 1);
+		e.bytes = physical(&data, &side);
 		e.share = h ? share_of_name(&c->shares, h->share) : SHARE_NOBODYS;
 		e.used_ns = time_of(&data);
 		usable = index_put(&c->index, &e) == 0;
@@ -191,7 +188,7 @@ static bool scan_folder(struct cache *c, size_t tier, const char *folder, struct
 			continue;
 		}
 		struct sidecar_header h;
-		bool read = file != TIER_SIDE && !is_known(c, &id) && read_header(t, &id, &h);
+		bool read = file != TIER_SIDE && !is_known(c, &id) && tier_header(t, &id, &h);
 		(void)pthread_mutex_lock(&c->lock);
 		scan_file(c, tier, &id, file, read ? &h : NULL, found);
 		(void)pthread_mutex_unlock(&c->lock);

@@ -167,6 +167,14 @@ int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int
 	return fd < 0 ? -errno : fd;
 }
 
+bool tier_header(struct tier *t, const struct hash256 *id, struct sidecar_header *ret)
+{
+	CLEANUP(fd_close) int fd = tier_open(t, id, TIER_SIDE, O_RDONLY);
+	uint8_t bytes[SIDECAR_HEADER_BYTES];
+	return fd >= 0 && fd_pread_full(fd, bytes, sizeof bytes, 0) == 0 &&
+	       sidecar_decode_header(bytes, ret) == 0;
+}
+
 void tier_unlink(struct tier *t, const struct hash256 *id)
 {
 	/* The sidecar last: what is left by a crash in between is a sidecar alone, which the scan removes. */

@@ -70,6 +70,10 @@ void tier_move(struct tier *t, uint16_t from, uint16_t to, uint64_t bytes);
 /* Opens a file of an object, close-on-exec and never through a link; with O_CREAT makes its folder too. fd or -errno. */
 MUST_CHECK int tier_open(struct tier *t, const struct hash256 *id, enum tier_file file, int flags);
 
+/* The header of an object's sidecar; false: there is none that is good. The table behind it is checked when the object is
+ * opened. */
+MUST_CHECK bool tier_header(struct tier *t, const struct hash256 *id, struct sidecar_header *ret);
+
 /* Removes all files of an object, and notes that. */
 void tier_unlink(struct tier *t, const struct hash256 *id);
 
