@@ -1,9 +1,9 @@
 #include "cache-node/sync/look.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
+#include "cache-node/sync/answer.h"
 #include "common/base/clock.h"
 
 #define ANSWER_NS (30 * NS_PER_S)
@@ -11,10 +11,8 @@
 /* A question on its way: the answer comes on the source's thread, the caller waits. */
 struct look {
 	const struct manifest_entry *before;
-	pthread_mutex_t lock; /* guards the rest */
-	pthread_cond_t ended;
-	bool done, same;
-	int status;
+	struct answer answer;
+	bool same; /* answer.lock */
 };
 
 static bool is_same(const struct manifest_entry *before, const struct source_entry *now)
@@ -31,27 +29,10 @@ static void on_done(void *ctx, int status, const struct source_entry *entry, con
 	struct look *l = ctx;
 
 	(void)err;
-	(void)pthread_mutex_lock(&l->lock);
-	l->status = status;
+	(void)pthread_mutex_lock(&l->answer.lock);
 	l->same = status == 0 && l->before && is_same(l->before, entry);
-	l->done = true;
-	(void)pthread_cond_signal(&l->ended);
-	(void)pthread_mutex_unlock(&l->lock);
-}
-
-static void wait_done(struct look *l, struct source_op *op, const _Atomic bool *stop)
-{
-	bool told = false;
-
-	(void)pthread_mutex_lock(&l->lock);
-	while (!l->done) {
-		clock_cond_wait(&l->ended, &l->lock, 200 * NS_PER_MS);
-		if (!l->done && !told && atomic_load(stop)) {
-			source_op_cancel(op); /* done() needs our lock, so the operation is alive */
-			told = true;
-		}
-	}
-	(void)pthread_mutex_unlock(&l->lock);
+	answer_came(&l->answer, status);
+	(void)pthread_mutex_unlock(&l->answer.lock);
 }
 
 int look_same(struct source *s, const char *key, const struct manifest_entry *before,
@@ -62,15 +43,11 @@ int look_same(struct source *s, const char *key, const struct manifest_entry *be
 		.key = key, .deadline_ns = clock_mono_ns() + ANSWER_NS, .done = on_done, .ctx = &l};
 	struct source_op *op;
 
-	(void)pthread_mutex_init(&l.lock, NULL);
-	(void)pthread_cond_init(&l.ended, NULL);
+	answer_init(&l.answer);
 	int r = source_stat(s, &request, &op);
-	if (!r) {
-		wait_done(&l, op, stop);
-		r = l.status;
-	}
-	(void)pthread_mutex_destroy(&l.lock);
-	(void)pthread_cond_destroy(&l.ended);
+	if (!r)
+		r = answer_wait(&l.answer, op, stop);
+	answer_over(&l.answer);
 	*ret_same = l.same;
 	return r == -ESTALE ? -ENOENT : r;
 }

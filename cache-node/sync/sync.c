@@ -1,10 +1,10 @@
 #include "cache-node/sync/sync.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "cache-node/sync/answer.h"
 #include "cache-node/sync/look.h"
 #include "cache-node/sync/put_ahead.h"
 #include "common/base/clock.h"
@@ -31,14 +31,11 @@ struct listing {
 	const struct build *build;
 	const struct dataset_source *source;
 	uint16_t index;
-	uint64_t found;       /* entries that were taken */
-	char *path;           /* where the entry at hand is shown: begins with the mount path */
-	size_t mount_len;     /* its length, with the "/" at its end unless it is the root's */
-	pthread_mutex_t lock; /* guards done, status, err */
-	pthread_cond_t ended;
-	bool done;
-	int status;
-	struct err err;
+	uint64_t found;   /* entries that were taken */
+	char *path;       /* where the entry at hand is shown: begins with the mount path */
+	size_t mount_len; /* its length, with the "/" at its end unless it is the root's */
+	struct answer answer;
+	struct err err; /* answer.lock */
 };
 
 #define PATH_ROOM (MANIFEST_PATH_MAX + 1 + SOURCE_KEY_MAX + 1) /* also for what is too long to be shown */
@@ -132,9 +129,9 @@ static int on_entries(void *ctx, const struct source_entry *entries, size_t coun
 	for (size_t i = 0; i < count; i++) {
 		int r = add_entry(l, &entries[i], &err);
 		if (r) {
-			(void)pthread_mutex_lock(&l->lock);
+			(void)pthread_mutex_lock(&l->answer.lock);
 			l->err = err;
-			(void)pthread_mutex_unlock(&l->lock);
+			(void)pthread_mutex_unlock(&l->answer.lock);
 			return r;
 		}
 	}
@@ -146,28 +143,11 @@ static void on_done(void *ctx, int status, const struct err *err)
 {
 	struct listing *l = ctx;
 
-	(void)pthread_mutex_lock(&l->lock);
-	l->status = status;
+	(void)pthread_mutex_lock(&l->answer.lock);
 	if (status && !l->err.code && err)
 		l->err = *err;
-	l->done = true;
-	(void)pthread_cond_signal(&l->ended);
-	(void)pthread_mutex_unlock(&l->lock);
-}
-
-static void wait_done(struct listing *l, struct source_op *op)
-{
-	bool told = false;
-
-	(void)pthread_mutex_lock(&l->lock);
-	while (!l->done) {
-		clock_cond_wait(&l->ended, &l->lock, 200 * NS_PER_MS);
-		if (!l->done && !told && atomic_load(&l->build->request->progress->stop)) {
-			source_op_cancel(op); /* done() needs our lock, so the operation is alive */
-			told = true;
-		}
-	}
-	(void)pthread_mutex_unlock(&l->lock);
+	answer_came(&l->answer, status);
+	(void)pthread_mutex_unlock(&l->answer.lock);
 }
 
 /* Lists what lies below @prefix of a source ("" or with a slash at its end). What was taken in *ret_found. */
@@ -193,17 +173,14 @@ static int list_prefix(const struct build *b, size_t index, const char *prefix, 
 		return err_set(err, r, "the mount path is too long");
 	if (l.mount_len)
 		path[l.mount_len++] = '/';
-	(void)pthread_mutex_init(&l.lock, NULL);
-	(void)pthread_cond_init(&l.ended, NULL);
+	answer_init(&l.answer);
 	r = source_list(q->sources[index], &request, &op);
 	if (!r) {
-		wait_done(&l, op);
-		r = l.status;
+		r = answer_wait(&l.answer, op, &q->progress->stop);
 		if (r)
 			(void)err_set(err, r, "%s", err_words(&l.err, r));
 	}
-	(void)pthread_mutex_destroy(&l.lock);
-	(void)pthread_cond_destroy(&l.ended);
+	answer_over(&l.answer);
 	*ret_found = l.found;
 	return r;
 }
